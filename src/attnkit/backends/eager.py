@@ -1,0 +1,55 @@
+"""The meaning of a rule, written out in plain PyTorch. In float64 it is what every other backend must equal.
+
+weights = normalize(steps(scale * query @ key.T), mask);    context = dropout(weights) @ value
+"""
+
+import torch
+from torch import Tensor
+
+from attnkit.request import Request
+from attnkit.shapes import Context, Scores, Weights
+
+name = "eager"
+
+
+def refusal(request: Request) -> str | None:
+    """Why this backend cannot run `request`: it runs everything."""
+    del request
+
+
+def scores(request: Request, rows: Tensor | None = None) -> Scores:
+    """The scores before masking, `*batch heads q_len kv_len`; of the queries `rows` (n,) alone where given."""
+    query, q_pos = _chosen(request, rows)
+    found = (query * request.scale) @ _each_head(request.key, request.group).mT
+    head = torch.arange(query.shape[-3], device=query.device)[:, None, None]
+    kv_pos = torch.arange(request.kv_len, device=query.device)
+    for step in request.steps:
+        found = step(found, head, q_pos[:, None], kv_pos[None, :])
+    return found
+
+
+def weights(request: Request, rows: Tensor | None = None) -> Weights:
+    """The weights without dropout, `*batch heads q_len kv_len`; of the queries `rows` (n,) alone where given."""
+    _, q_pos = _chosen(request, rows)
+    return request.normalizer(scores(request, rows), request.keep(q_pos))
+
+
+def run(request: Request) -> Context:
+    """The context, `*batch heads q_len d_value`."""
+    mixing = weights(request)
+    if request.dropout:
+        kept = torch.empty_like(mixing).bernoulli_(1 - request.dropout, generator=request.generator)
+        # at dropout 1 nothing is kept, and 0 / 0 would be nan
+        mixing = mixing * kept / max(1 - request.dropout, torch.finfo(mixing.dtype).tiny)
+    return mixing @ _each_head(request.value, request.group)
+
+
+def _chosen(request: Request, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    if rows is None:
+        return request.query, request.q_pos
+    return request.query.index_select(-2, rows), request.q_pos[rows]
+
+
+def _each_head(shared: Tensor, group: int) -> Tensor:
+    """One entry for each query head: head h reads kv head h // group."""
+    return shared if group == 1 else shared.repeat_interleave(group, dim=-3)

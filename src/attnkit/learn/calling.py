@@ -1,0 +1,91 @@
+"""Calling a reader's function so that nothing it does reaches beyond the call."""
+
+import contextlib
+import dis
+import io
+import linecache
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_IDLE = (
+    "RESUME",
+    "NOP",
+    "CACHE",
+    "LOAD_CONST",
+    "LOAD_FAST",
+    "STORE_FAST",
+    "RETURN",
+    "POP_TOP",
+    "NOT_TAKEN",
+    "COPY_FREE",
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong in a call: the error, and the reader's line with it (0 and "" where unknown)."""
+
+    error: Exception
+    line: int = 0
+    source: str = ""
+
+    @property
+    def text(self) -> str:
+        """The error as one sentence: its kind, the line, the message."""
+        where = f" in line {self.line}" if self.line else ""
+        code = f", `{self.source}`" if self.source else ""
+        message = (str(self.error).strip() or "no message").splitlines()[0]
+        return f"{type(self.error).__name__}{where}{code}: {message.rstrip('.')}."
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """Restore random state, gradient mode, default dtype and threads afterwards; keep warnings quiet."""
+    state, default, threads = torch.get_rng_state(), torch.get_default_dtype(), torch.get_num_threads()
+    # The inputs are tiny: on a busy machine two threads would mostly wait for each other.
+    torch.set_num_threads(1)
+    torch.default_generator.manual_seed(0)
+    try:
+        # inference_mode(False) turns gradients on too, and gives back both modes as they were.
+        with warnings.catch_warnings(), torch.inference_mode(False):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_rng_state(state)
+        torch.set_default_dtype(default)
+        torch.set_num_threads(threads)
+
+
+def silent() -> contextlib.AbstractContextManager[object]:
+    """Swallow what is printed: a function that is called twenty times should print once."""
+    return contextlib.redirect_stdout(io.StringIO())
+
+
+def copies(inputs: tuple[object, ...]) -> tuple[object, ...]:
+    """The inputs with every tensor copied, so that a function that writes into them spoils nothing."""
+    return tuple(value.clone() if isinstance(value, Tensor) else value for value in inputs)
+
+
+def is_stub(function: Callable[..., object]) -> bool:
+    """Whether the body of `function` computes nothing: `pass`, `...`, `return None`, a docstring."""
+    code = getattr(function, "__code__", None)
+    return code is not None and all(step.opname.startswith(_IDLE) for step in dis.get_instructions(code))
+
+
+def failure_of(error: Exception, function: Callable[..., object]) -> Failure:
+    """The failure of a call of `function`, at the last line that stands in its own file or cell."""
+    code = getattr(function, "__code__", None)
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if code and frame.filename == code.co_filename
+    ]
+    if not frames or frames[-1].lineno is None:
+        return Failure(error)
+    line = frames[-1].lineno
+    return Failure(error, line, linecache.getline(frames[-1].filename, line).strip())

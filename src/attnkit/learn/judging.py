@@ -1,0 +1,205 @@
+"""The verdict on a reader's function, in four steps.
+
+1. Before any number: nothing written or returned, an error, no tensor, another dtype or shape.
+2. Equal to the right answer on every input; then the quiet checks (inputs, gradient, a second call).
+3. Equal on every input to a mistake that has a name: its sentence.
+4. Otherwise the strongest property that fails, then the first entry that differs.
+"""
+
+import inspect
+
+from torch import Tensor
+
+from attnkit.learn.answers import kind_of
+from attnkit.learn.calling import Failure, is_stub, untouched
+from attnkit.learn.quiet import other_answer, quiet_fault
+from attnkit.learn.task import Function, Property, Sample, Task, Wrong
+from attnkit.learn.trials import Trial, sample_of, tried
+from attnkit.learn.verdict import Kind, Verdict
+from attnkit.learn.wording import close, count, given, number, same_entries, shape
+
+
+def judge(task: Task, function: object) -> Verdict:
+    """The verdict on `function`, which need not even be one; nothing it does reaches beyond the call."""
+    if not callable(function):
+        text = (
+            f"A function is wanted, and this is {kind_of(function)}: hand over the name of your function "
+            "alone, without parentheses behind it."
+        )
+        return Verdict(task.name, "trouble", text)
+    misfit = _misfit(task, function)
+    if misfit:
+        return Verdict(task.name, "trouble", misfit)
+    with untouched():
+        return _Attempt(task, function).outcome()
+
+
+def _unwritten(task: Task) -> Verdict:
+    text = f'Not written yet. {task.statement}\nA first step: learn.hint("{task.name}")'
+    return Verdict(task.name, "unwritten", text)
+
+
+def _misfit(task: Task, function: Function) -> str | None:
+    """What is wrong with the parameters of `function`, if anything."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return None
+    try:
+        signature.bind(*task.inputs)
+    except TypeError:
+        names = ", ".join(task.inputs)
+        return (
+            f"It is called with {count(len(task.inputs), 'argument')}, {task.name}({names}); yours takes "
+            f"{signature}."
+        )
+    return None
+
+
+class _Attempt:
+    """A function tried on every input of an exercise."""
+
+    def __init__(self, task: Task, function: Function) -> None:
+        self.task, self.function = task, function
+        answers = [tried(task.answer, task.right, inputs, None).tensor for inputs in task.cases]
+        self.wants = [answer for answer in answers if answer is not None]
+        assert len(self.wants) == len(task.cases)
+        self.trials = [
+            tried(task.answer, function, inputs, want, aloud=index == 0)
+            for index, (inputs, want) in enumerate(zip(task.cases, self.wants, strict=True))
+        ]
+        self.samples = [
+            sample_of(task.answer, function, trial, want, task.inputs)
+            for trial, want in zip(self.trials, self.wants, strict=True)
+            if trial.tensor is not None
+        ]
+
+    def outcome(self) -> Verdict:
+        """The verdict, by the four steps."""
+        first = self.trials[0]
+        untouched_stub = first.raw is None and not first.failure and is_stub(self.function)
+        if untouched_stub or first.raw is Ellipsis or _not_implemented(first):
+            return _unwritten(self.task)
+        if any(trial.trouble for trial in self.trials):
+            return self._says("trouble", self._trouble())
+        if self._right():
+            fault = quiet_fault(self.task, self.function, self.trials, self.wants)
+            praise = self.task.answer.praise(self.wants)
+            return self._says("almost", fault) if fault else self._says("right", praise)
+        named = self._named()
+        if named:
+            return named
+        failed = self._failure() or self._other_shape()
+        return self._says("trouble", failed) if failed else self._says("unnamed", self._unnamed())
+
+    def _says(self, kind: Kind, text: str) -> Verdict:
+        return Verdict(self.task.name, kind, text)
+
+    def _trouble(self) -> str:
+        if any(trial.raw is None and not trial.failure for trial in self.trials):
+            return "Nothing came back: is `return` missing, perhaps on one of the ways through the function?"
+        return next(trial.trouble for trial in self.trials if trial.trouble)
+
+    def _accepts(self, sample: Sample) -> bool:
+        return self.task.accepts(sample) if self.task.accepts else close(sample.got, sample.want)
+
+    def _right(self) -> bool:
+        return len(self.samples) == len(self.trials) and all(self._accepts(sample) for sample in self.samples)
+
+    def _named(self) -> Verdict | None:
+        for wrong in self.task.wrongs if self.samples else ():
+            text = _said(wrong.says, self._first_wrong()) if self._is(wrong) else None
+            if text:
+                return Verdict(self.task.name, "named", text + self._stops(), mistake=wrong.name)
+        return None
+
+    def _is(self, wrong: Wrong) -> bool:
+        if wrong.match:
+            return len(self.samples) == len(self.trials) and all(
+                wrong.match(sample) for sample in self.samples
+            )
+        return all(
+            trial.agrees(tried(self.task.answer, wrong.does, trial.inputs, None)) for trial in self.trials
+        )
+
+    def _first_wrong(self) -> Sample:
+        return next((sample for sample in self.samples if not self._accepts(sample)), self.samples[0])
+
+    def _given(self, inputs: tuple[object, ...]) -> str:
+        return given(self.task.inputs, inputs)
+
+    def _stops(self) -> str:
+        """On which input a named mistake raises an error, if on any."""
+        failed = next((trial for trial in self.trials if trial.failure), None)
+        if failed is None or failed.failure is None:
+            return ""
+        return f" (It stops at {self._given(failed.inputs)}: {failed.failure.text})"
+
+    def _failure(self) -> str | None:
+        failed = next((trial for trial in self.trials if trial.failure), None)
+        if failed is None or failed.failure is None:
+            return None
+        given_it = self._given(failed.inputs)
+        return f"{self._so_far()}{failed.failure.text} It was given {given_it}.{_advice(failed.failure)}"
+
+    def _other_shape(self) -> str | None:
+        for sample in self.samples:
+            if sample.got.shape != sample.want.shape:
+                return (
+                    f"{self._so_far()}{shape(sample.got)} came back for {self._given(sample.inputs)}; it "
+                    f"should be {shape(sample.want)}."
+                )
+        return None
+
+    def _so_far(self) -> str:
+        """How many inputs the answer is right on, where it is right on any."""
+        right = sum(self._accepts(sample) for sample in self.samples)
+        return f"Right on {right} of {count(len(self.trials), 'input')}. Then: " if right else ""
+
+    def _unnamed(self) -> str:
+        again = other_answer(self.task, self.function, self.trials[0])
+        if again:
+            return f"Not right, and {again}"
+        sample = self._first_wrong()
+        for holds in self.task.properties:
+            broken = _said(holds, sample)
+            if broken:
+                return f"{self._so_far()}{broken}"
+        difference = _first_difference(sample.got, sample.want)
+        return f"{self._so_far()}{difference} Input: {self._given(sample.inputs)}."
+
+
+def _not_implemented(trial: Trial) -> bool:
+    return trial.failure is not None and isinstance(trial.failure.error, NotImplementedError)
+
+
+def _advice(failure: Failure) -> str:
+    """A pointer for the errors whose message says little to a beginner."""
+    message = str(failure.error)
+    if "dtype" in message or ("Float" in message and "Double" in message):
+        return " The inputs are float64: a tensor that you make yourself should take its dtype from them."
+    if isinstance(failure.error, RecursionError):
+        return " Your function calls itself."
+    return ""
+
+
+def _said(says: Property, sample: Sample) -> str | None:
+    """The sentence about `sample`; none where the reader's function, called once more for it, fails."""
+    try:
+        return says(sample)
+    except Exception:
+        return None
+
+
+def _first_difference(got: Tensor, want: Tensor) -> str:
+    agree = same_entries(got, want)
+    place = (~agree).nonzero()[0].tolist()
+    index = tuple(place)
+    where = f"entry {place}" if place else "the number"
+    mine, right = number(got[index]), number(want[index])
+    if mine == right:
+        mine, right = repr(float(got[index])), repr(float(want[index]))
+    return (
+        f"{int(agree.sum())} of {agree.numel()} numbers are right. The first that is not, {where}: {mine}, "
+        f"not {right}."
+    )

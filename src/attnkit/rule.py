@@ -1,0 +1,192 @@
+"""A rule: one mechanism of the softmax family, as a value that can be called, explained and inspected.
+
+context = normalize(steps(scale * query @ key.T), mask) @ value
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from attnkit import masks, normalizers
+from attnkit.backends import BACKENDS, Backend
+from attnkit.errors import BackendError, OptionError, unknown_name
+from attnkit.inspection import Inspection
+from attnkit.request import Request, check_inputs
+from attnkit.scores import ScoreStep
+from attnkit.shapes import Context, Key, Query, Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """Where to look, how to score, how to normalise. Nothing here is learned or stored between calls.
+
+    Attributes:
+        mask: where each query may look; `masks.full` when not given.
+        scores: what happens to the scaled scores, in order; callables `(score, head, q_pos, kv_pos)`.
+        normalizer: how a row of scores becomes weights.
+        scale: multiplies the scores; `head_dim ** -0.5` when not given.
+        dropout: the share of weights to drop, from 0 to 1; acts only in a call with `training=True`.
+
+    Raises:
+        OptionError: an option has a value that means nothing.
+
+    Example:
+        >>> rule = Rule(mask=masks.causal)
+        >>> query = key = value = torch.ones(1, 1, 3, 2)
+        >>> rule(query, key, value).shape
+        torch.Size([1, 1, 3, 2])
+    """
+
+    # None here, not the objects: torch.compile cannot carry an object as a default.
+    mask: masks.Mask = None  # pyright: ignore[reportAssignmentType]
+    scores: Sequence[ScoreStep] = ()
+    normalizer: normalizers.Normalizer = None  # pyright: ignore[reportAssignmentType]
+    scale: float | None = None
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.mask is None:
+            object.__setattr__(self, "mask", masks.full)
+        if self.normalizer is None:
+            object.__setattr__(self, "normalizer", normalizers.Softmax())
+        if not isinstance(self.mask, masks.Mask):
+            raise OptionError(
+                where="Rule",
+                what=f"mask is one of attnkit.masks; got {type(self.mask).__name__}",
+                fix="for a bool tensor, True keeps: masks.where(lambda q, k: tensor[..., q, k])",
+            )
+        if not isinstance(self.scores, Sequence) or not all(callable(step) for step in self.scores):
+            raise OptionError(
+                where="Rule",
+                what=f"scores is a sequence of callables (score, head, q_pos, kv_pos); got {self.scores!r}",
+                fix="scores=(my_step,), with the comma",
+            )
+        if not 0.0 <= self.dropout <= 1.0:
+            raise OptionError(
+                where="Rule",
+                what=f"dropout is a share from 0 to 1; got {self.dropout}",
+                fix="dropout=0.1 drops one in ten",
+            )
+
+    def __repr__(self) -> str:
+        told = {"mask": self.mask, "scores": self.scores, "normalizer": self.normalizer}
+        told |= {"scale": self.scale, "dropout": self.dropout}
+        silent = {"scores": (), "normalizer": normalizers.Softmax(), "scale": None, "dropout": 0.0}
+        return (
+            f"Rule({', '.join(f'{k}={v!r}' for k, v in told.items() if k not in silent or v != silent[k])})"
+        )
+
+    def __call__(
+        self,
+        query: Query,
+        key: Key,
+        value: Value,
+        *,
+        q_start: int | None = None,
+        backend: str | None = None,
+        training: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Context:
+        """Mix `value` by how well each `query` matches each `key`.
+
+        Args:
+            query: `*batch heads q_len head_dim`.
+            key: `*batch kv_heads kv_len head_dim`; query head h reads kv head `h // (heads // kv_heads)`.
+            value: `*batch kv_heads kv_len d_value`.
+            q_start: the position of the first query, in tokens; `kv_len - q_len` when not given.
+            backend: "eager" or "sdpa" to insist; it then runs or refuses, and nothing stands in for it.
+            training: lets dropout act.
+            generator: what dropout draws from, for results that can be repeated.
+
+        Returns:
+            The context, `*batch heads q_len d_value`. A query with nothing to read gets zeros.
+
+        Raises:
+            ShapeError: axes do not fit together.
+            DtypeError: inputs are no floats, or not of one dtype and device.
+            BackendError: the backend insisted on cannot run this.
+        """
+        request = self._request(query, key, value, q_start, training)
+        if generator is not None:
+            request = replace(request, generator=generator)
+        return _choose(request, backend).run(request)
+
+    def explain(
+        self, query: Query, key: Key, value: Value, *, q_start: int | None = None, training: bool = False
+    ) -> "Explanation":
+        """Which backends can run this rule on these inputs, why the others cannot, and which is chosen.
+
+        Shapes and errors as in calling the rule. Nothing is computed.
+        """
+        request = self._request(query, key, value, q_start, training)
+        answers = {backend.name: backend.refusal(request) for backend in BACKENDS}
+        return Explanation(_told(self, request), answers, _choose(request, None).name)
+
+    def inspect(self, query: Query, key: Key, *, q_start: int | None = None) -> Inspection:
+        """What the fast path does not return: weights, rows of them, entropy, log-sum-exp.
+
+        Shapes and errors as in calling the rule. Nothing is computed until the result is asked.
+        """
+        return Inspection(self._request(query.detach(), key.detach(), key.detach(), q_start, training=False))
+
+    def _request(
+        self, query: Tensor, key: Tensor, value: Tensor, q_start: int | None, training: bool
+    ) -> Request:
+        check_inputs(query, key, value)
+        return Request(
+            query=query,
+            key=key,
+            value=value,
+            mask=self.mask,
+            steps=self.scores,
+            normalizer=self.normalizer,
+            scale=query.shape[-1] ** -0.5 if self.scale is None else self.scale,
+            dropout=self.dropout if training else 0.0,
+            q_start=key.shape[-2] - query.shape[-2] if q_start is None else q_start,
+        )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Which backends can run a rule. Print it to read it.
+
+    Attributes:
+        request: the rule and the inputs, in words.
+        refusals: for each backend the reason why it cannot, or None.
+        chosen: the backend that runs when none is insisted on.
+    """
+
+    request: str
+    refusals: dict[str, str | None]
+    chosen: str
+
+    def __str__(self) -> str:
+        lines = [self.request]
+        for name, reason in self.refusals.items():
+            verdict = "yes" if reason is None else f"no: {reason}"
+            lines.append(f"  {name:<6} {verdict}{'   <- chosen' if name == self.chosen else ''}")
+        return "\n".join(lines)
+
+
+def _choose(request: Request, wanted: str | None) -> Backend:
+    if wanted is None:
+        return next(backend for backend in BACKENDS if backend.refusal(request) is None)
+    named = {backend.name: backend for backend in BACKENDS}
+    if wanted not in named:
+        raise unknown_name("Rule", "backend", wanted, named)
+    reason = named[wanted].refusal(request)
+    if reason is not None:
+        raise BackendError(
+            where="Rule",
+            what=f'backend="{wanted}" cannot run this: {reason}',
+            fix="leave backend out to let attnkit choose; rule.explain(query, key, value) tells which can",
+        )
+    return named[wanted]
+
+
+def _told(rule: Rule, request: Request) -> str:
+    shapes = ", ".join(f"{name} {tuple(getattr(request, name).shape)}" for name in ("query", "key", "value"))
+    dtype = str(request.query.dtype).removeprefix("torch.")
+    return f"{rule!r}\non {shapes}, {dtype}, {request.query.device.type}, first query at position {request.q_start}"

@@ -1,0 +1,99 @@
+"""Names for shapes, and the checks that turn a wrong one into a sentence.
+
+The axes are read from the right: `*heads` stands for any number of leading axes (batch and heads).
+Keys may have fewer heads than queries, hence `*kv_heads`.
+"""
+
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from attnkit.errors import DtypeError, OptionError, ShapeError
+
+Tokens = Float[Tensor, "*batch len d_in"]
+Output = Float[Tensor, "*batch len d_out"]
+Query = Float[Tensor, "*heads q_len head_dim"]
+Key = Float[Tensor, "*kv_heads kv_len head_dim"]
+Value = Float[Tensor, "*kv_heads kv_len d_value"]
+Scores = Float[Tensor, "*heads q_len kv_len"]
+Weights = Float[Tensor, "*heads q_len kv_len"]
+Context = Float[Tensor, "*heads q_len d_value"]
+Keep = Bool[Tensor, "*#heads q_len kv_len"]
+
+
+def check_tokens(where: str, x: object, d_in: int) -> None:
+    """Refuse an `x` that is not a float tensor `*batch len d_in`.
+
+    Raises:
+        DtypeError: `x` is no tensor, or holds whole numbers.
+        ShapeError: `x` has no axis of tokens, or its last axis is not `d_in`.
+    """
+    if not isinstance(x, Tensor):
+        raise DtypeError(
+            where=where,
+            what=f"x is a {type(x).__name__}; attention needs a tensor of floats (*batch, len, {d_in})",
+            fix="torch.as_tensor(x, dtype=torch.float32)",
+        )
+    if not x.is_floating_point():
+        raise DtypeError(
+            where=where,
+            what=f"x holds {str(x.dtype).removeprefix('torch.')}; attention needs floats (*batch, len, {d_in})",
+            fix=f"token ids go through torch.nn.Embedding(vocabulary_size, {d_in}); other numbers, x.float()",
+        )
+    if x.dim() < 2:
+        raise ShapeError(
+            where=where,
+            what=f"x has shape {tuple(x.shape)}; attention needs (*batch, len, {d_in})",
+            fix="one single token is x[None], shape (1, d_in)",
+        )
+    if x.shape[-1] != d_in:
+        raise ShapeError(
+            where=where,
+            what=f"the last axis of x {tuple(x.shape)} is {x.shape[-1]}; this layer was made for d_in={d_in}",
+            fix=f"give x as (*batch, len, {d_in}), or make the layer with d_in={x.shape[-1]}",
+        )
+
+
+def check_length(where: str, x: Tensor, context_length: int) -> None:
+    """Refuse an `x` of more than `context_length` tokens.
+
+    Raises:
+        ShapeError: `x` is longer.
+    """
+    if x.shape[-2] > context_length:
+        raise ShapeError(
+            where=where,
+            what=f"x {tuple(x.shape)} has {x.shape[-2]} tokens, more than context_length={context_length}",
+            fix=f"shorten it, x[..., -{context_length}:, :], or make the layer with context_length={x.shape[-2]}",
+        )
+
+
+def check_dropout(where: str, dropout: float) -> None:
+    """Refuse a `dropout` that is no probability.
+
+    Raises:
+        OptionError: `dropout` is not within 0..1.
+    """
+    if not 0.0 <= dropout <= 1.0:
+        raise OptionError(
+            where=where,
+            what=f"dropout is the share of weights to drop, from 0 to 1; got {dropout}",
+            fix="the order is (d_in, d_out, context_length, dropout, ...); dropout=0.1 drops one in ten",
+        )
+
+
+def check_heads(where: str, d_out: int, num_heads: int) -> None:
+    """Refuse a width that `num_heads` heads cannot share evenly.
+
+    Raises:
+        OptionError: `num_heads` is no whole number from 1 upwards.
+        ShapeError: `d_out` is no multiple of `num_heads`.
+    """
+    if not isinstance(num_heads, int) or num_heads < 1:
+        raise OptionError(where=where, what=f"num_heads is 1, 2, 3, ...; got {num_heads}", fix="num_heads=1")
+    if d_out % num_heads:
+        width = d_out // num_heads
+        raise ShapeError(
+            where=where,
+            what=f"{num_heads} heads cannot share d_out={d_out} evenly: {d_out / num_heads:.2f} numbers each",
+            fix=f"d_out={(width + 1) * num_heads} ({width + 1} each), or a num_heads that divides {d_out}",
+        )
