@@ -145,6 +145,16 @@ def test_the_newest_entry_of_the_changelog_is_the_version():
     assert newest[1] == PROJECT["version"] == attnkit.__version__
 
 
+def test_the_example_of_the_readme_runs(capsys):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    names = {}
+    exec(code[1], names)
+    assert capsys.readouterr().out.startswith(
+        "torch.Size([2, 6, 768])\nRule(mask=(causal & lengths([6, 4])))"
+    )
+    assert names["last"].shape == (2, 12, 1, 6)
+
+
 def test_constraints_pin_every_direct_dependency():
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
