@@ -20,7 +20,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  fi; \
 	done; \
 	if [ -z "$$python" ]; then \
-	  echo "attnkit needs Python 3.11 or later with its venv module, and found none."; \
+	  echo "attnkit needs Python 3.11 or later with its venv module, and found none (python3 is" \
+	    "$$(python3 --version 2>/dev/null || echo absent))."; \
 	  echo "  fix: install it, on Debian and Ubuntu: apt-get install python3 python3-venv"; \
 	  exit 1; \
 	fi; \
@@ -41,7 +42,7 @@ lint: $(STAMP) ## style, types, and the direction of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 book: $(STAMP) ## execute the chapters of book/ and write attention.ipynb
 	$(BIN)/python book/build.py

@@ -22,7 +22,8 @@ inputs = torch.tensor(
 
 # %% [markdown]
 # The vector of the word that asks is the **query**; the vector of a word that is asked is a **key**.
-# Multiply the two number by number and add up: the dot product. We call it the **score**.
+# Multiply the two number by number and add up: the dot product. It is large when both have large numbers in the
+# same places. We call it the **score**.
 
 # %%
 query = inputs[1]  # "journey" asks; Python counts from 0
@@ -33,7 +34,7 @@ for i, key in enumerate(inputs):
     print(f"journey reads {tokens[i]:8}{scores[i]:8.4f}")
 
 printed = torch.tensor([0.9544, 1.4950, 1.4754, 0.8434, 0.7070, 1.0865])  # in the book
-assert torch.allclose(scores, printed, atol=1e-4)
+assert torch.allclose(scores, printed, atol=1e-4)  # allclose: equal, but for 0.0001
 
 # %% [markdown]
 # *journey* scores highest with itself.
@@ -55,11 +56,12 @@ learn.answer("with reads")
 
 # %% [markdown]
 # A score grows with how well two vectors point the same way *and* with their lengths. To see it, take
-# five words of two numbers each, which fit on paper. From here on the six words carry the numbers and these
-# five the pictures.
+# five words of two numbers each, which can be drawn as arrows on paper. From here on the six words carry the
+# numbers of the book and these five the pictures.
 
 # %%
 words = ["cat", "dog", "car", "bus", "tree"]
+# two numbers a word, ours to choose: move them, run on, and all pictures follow
 plane = torch.tensor([[1.9, 1.1], [1.2, 1.9], [-1.7, 1.0], [-2.0, -0.3], [0.5, -2.0]])
 arrows = dict(zip(words, plane.tolist(), strict=True))
 bus_scores = [torch.dot(plane[3], key).item() for key in plane]  # item: a plain Python number
@@ -68,12 +70,12 @@ title = "bus asks: same way is positive, opposite is negative"
 viewer.vectors(arrows, notes=notes, colors={"bus": "black"}, title=title)
 
 # %% [markdown]
-# *bus* scores +4.1 with itself, +3.1 with its neighbour *car*, −0.4 with *tree* at nearly a right angle,
-# −4.1 with *cat*.
+# Beside each arrow stands its score with *bus*: +4.1 with itself, +3.1 with its neighbour *car*, −0.4 with
+# *tree* at nearly a right angle, −4.1 with *cat*, which points the other way.
 #
 # ### Exercise: scores ★ (core, 2 min)
-# One query of shape (d,) asks keys of shape (kv_len, d): return all kv_len scores. One product of a matrix
-# and a vector, written `matrix @ vector`, does it without a loop.
+# One query of d numbers, shape (d,), asks kv_len keys, shape (kv_len, d): return all kv_len scores. One product
+# of a matrix and a vector, written `matrix @ vector`, does it without a loop.
 
 
 # %%

@@ -3,32 +3,41 @@
 #
 # *scores (6) → weights (6), which sum to 1*
 #
-# To mix words, a query needs shares: none below zero, and one in total. We call them **weights**. **How do
-# scores become weights?** First idea: divide by the sum.
+# To mix words, a query needs to know how much of each to take: shares, none below zero, and one in total. We
+# call them **weights**. **How do scores become weights?** First idea: divide by the sum.
+
 
 # %%
+def show(name, numbers):
+    print(f"{name:28}", *(f"{number:8.4f}" for number in numbers))
+
+
 shares = scores / scores.sum()
-print("journey:", shares, "sum", round(shares.sum().item(), 4))
+show("journey: scores", scores)
+show("journey: divided by the sum", shares)
 assert torch.allclose(shares, torch.tensor([0.1455, 0.2278, 0.2249, 0.1285, 0.1077, 0.1656]), atol=1e-4)
 
 asked = torch.tensor(bus_scores)
-print("bus:    ", asked / asked.sum(), "from scores", asked)
+show("bus: scores", asked)
+show("bus: divided by the sum", asked / asked.sum())
 
 # %% [markdown]
 # For *journey* it looks fine. For *bus* it is nonsense: the scores add up to −0.31, so signs flip and
-# *cat*, the least similar word, gets a share of +13. Mend it: first `exp`, which is never negative and
-# keeps the order. This is the **softmax**.
+# *cat*, the least similar word, gets a share of +13. Mend it: put `exp` before the division. exp(s) is 2.718 to
+# the power of s: never negative, and larger for a larger score. The two steps together are the **softmax**.
 
 
 # %%
 def softmax(scores):
     powers = scores.exp()
-    # dim=-1 adds along the last axis, which would disappear; keepdim=True keeps it, with size 1
+    # dim=-1 adds along the last axis, which would disappear; keepdim=True keeps it, with size 1, so that
+    # of several rows each is divided by its own sum
     return powers / powers.sum(dim=-1, keepdim=True)
 
 
 weights = softmax(scores)
-print(weights, "sum", round(weights.sum().item(), 4))
+show("journey: weights", weights)
+print(f"their sum: {weights.sum():.4f}")
 assert torch.allclose(weights, torch.tensor([0.1385, 0.2379, 0.2333, 0.1240, 0.1082, 0.1581]), atol=1e-4)
 
 # %%
@@ -49,8 +58,8 @@ viewer.bars(shown, title="dividing turns bus upside down; the softmax keeps the 
 learn.guess("add ten", "?")  # A, B or C
 
 # %% jupyter={"outputs_hidden": true}
-print("as they were:", softmax(scores))
-print("plus 10:     ", softmax(scores + 10))
+show("weights, as they were", softmax(scores))
+show("weights, scores plus 10", softmax(scores + 10))
 learn.answer("add ten")
 
 # %% [markdown]
@@ -65,21 +74,23 @@ learn.guess("large scores", "?")  # A, B or C
 
 # %% jupyter={"outputs_hidden": true}
 large = torch.tensor([1000.0, 1001.0])
-print("exp:", large.exp(), " softmax:", softmax(large))
-print("largest score taken off first:", softmax(large - large.max()))
-print("PyTorch does that by itself:  ", large.softmax(dim=-1))
+show("exp (inf is infinity)", large.exp())
+show("our softmax", softmax(large))
+show("largest score taken off", softmax(large - large.max()))
+show("PyTorch's own softmax", large.softmax(dim=-1))
 learn.answer("large scores")
 
 # %% [markdown]
-# A shift changes nothing, so take off the largest score: `exp` of 0 or less never overflows.
+# Adding or taking off the same number changes nothing, so take off the largest score: then every score is 0 or
+# less, and `exp` of that is at most 1. PyTorch's softmax does so by itself; from here on we use it.
 #
-# **A real one.** The annotated image generator of labml ran its softmax along the wrong axis. Trained again
-# with the right one, its images were no better (same FID, the usual measure), so no result had given it
+# **A real one.** An annotated image generator by labml ran its softmax along the wrong axis. A reader mended it
+# and trained again: by the usual measure (FID) the images were no better, so no result could have given the fault
 # away: https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/146
 #
 # ### Exercise: softmax ★★ (core, 6 min)
 # Scores of any shape; each row of the last axis becomes weights that sum to one. It must survive rows like
-# 1000, 1001. Use neither `torch.softmax` nor the method.
+# 1000, 1001. Use neither `torch.softmax` nor `scores.softmax`.
 
 
 # %%

@@ -3,13 +3,13 @@
 #
 # *weights (6) and values (6, 3) → context (3)*
 #
-# The vectors that are mixed are the **values**. So far a word's query, key and value are all the same
+# Now mix. The vectors that are mixed are the **values**. So far a word's query, key and value are all the same
 # vector; section 7 parts them. The mixture is the **context**: each value times its weight, added up.
 # **Where can a context lie?**
 
 # %%
 def mix(weights, values):
-    context = torch.zeros(values.shape[1])
+    context = torch.zeros(values.shape[1])  # shape[1]: how many numbers a row has
     for weight, value in zip(weights, values, strict=True):
         context += weight * value
     return context
@@ -24,7 +24,7 @@ dog_weights = softmax(plane @ plane[1])  # a matrix @ a vector: all five scores 
 viewer.mixture(plane, dog_weights, words, title="dog asks: 0.66 of dog and 0.33 of cat make its context")
 
 # %% [markdown]
-# Each value shrinks to its share (blue); put end to end, the shares lead to the context (orange).
+# Each value (grey) shrinks to its share (blue); put end to end, the shares lead to the context (orange).
 #
 # **Guess.** Can a context be longer than every value?
 #
@@ -43,7 +43,6 @@ for _ in range(2000):
     longest = max(longest, mix(softmax(plane @ query), plane).norm().item())
 longest_value = plane.norm(dim=-1).max().item()  # the length of each row; the largest of them
 print(f"longest of 2,000 contexts {longest:.3f}, longest value {longest_value:.3f}")
-assert longest <= longest_value + 1e-5
 learn.answer("longest context")
 
 # %% [markdown]
@@ -51,7 +50,8 @@ learn.answer("longest context")
 # **hull**. Let a query go once round the circle: its context draws a loop. We try six lengths of query.
 
 # %%
-turn = torch.linspace(0, 2 * math.pi, 181)
+assert longest <= longest_value + 1e-5  # from above, but for rounding
+turn = torch.linspace(0, 2 * math.pi, 181)  # 181 angles, once round the circle
 circle = torch.stack([turn.cos(), turn.sin()], dim=-1)  # (181, 2): queries of length 1
 loops = {}
 for length in (0.25, 0.5, 1, 2, 4, 16):
@@ -59,8 +59,9 @@ for length in (0.25, 0.5, 1, 2, 4, 16):
 viewer.hull(plane, loops, words, title="short queries average, long ones choose", key="query length")
 
 # %% [markdown]
-# The length of a query sets how sharply it chooses: 0.25 stays near the average (+), 16 jumps from corner
-# to corner. None leaves the hull. Section 8 comes back to the corners, section 13 to the hull.
+# Every point of a loop is the context of one query; the corners are the words. The length of a query sets how
+# sharply it chooses: 0.25 stays near the average (+), 16 jumps from corner to corner. None leaves the hull. Section
+# 8 comes back to the corners, section 11 to the hull.
 #
 # ### Exercise: context ★ (2 min)
 # weights (kv_len,) and values (kv_len, d): return their mixture (d,), without a loop. A vector may also

@@ -1,15 +1,15 @@
 # %% [markdown]
-# ## 5. All pairs at once: fast, and the cost grows with the square
+# ## 5. All pairs at once, and what that costs
 #
 # *x (6, 3) → scores (6, 6) → weights (6, 6) → context (6, 3)*
 #
-# Every word asks every word. **What does that cost?** Three lines do it for the whole sentence:
+# Now every word asks every word. Three lines do it for the whole sentence. **What do they cost?**
 
 # %%
 scores = inputs @ inputs.T  # .T exchanges rows and columns; entry (i, j) is word i dot word j
 weights = scores.softmax(dim=-1)  # every row sums to one: row i asks, column j is read
 context = weights @ inputs  # row i mixes all values with the weights of row i
-print(weights, context, sep="\n")
+print("weights:", weights, "context:", context, sep="\n")
 
 # %%
 first = torch.tensor([0.2098, 0.2006, 0.1981, 0.1242, 0.1220, 0.1452])
@@ -22,7 +22,7 @@ assert torch.allclose(context, torch.tensor(first_half + second_half), atol=1e-4
 
 
 # %%
-def strip(x, words, title):
+def strip(x, words, title):  # draws the stages side by side
     weights = (x @ x.T).softmax(dim=-1)
     return viewer.steps(
         viewer.box("x", x),
@@ -38,10 +38,12 @@ def strip(x, words, title):
 strip(plane, words, title="cat and dog read each other, so do car and bus; tree reads itself")
 
 # %% [markdown]
-# This strip is all of attention. Later sections put boxes in between; nothing else moves.
+# Read it from left to right: under each arrow stands what it does. Red is positive and blue negative; weights go
+# from white (0) to dark blue (1). A row belongs to the word that asks, a column to the word that is read. This
+# strip is all of attention. Later sections put boxes in between; nothing else moves.
 #
 # ### Exercise: attend ★ (core, 3 min)
-# x of shape (len, d): return all contexts, (len, d). No learned numbers and no other tricks yet.
+# x holds a sentence, (len, d): return all contexts, (len, d). Nothing is learned or divided yet.
 
 
 # %%
@@ -52,8 +54,9 @@ def my_attend(x):
 learn.exercise("attend")(my_attend)
 
 # %% [markdown]
-# Now the price: `read_all`, the three lines in one. We count the processor time of this notebook alone, on
-# one core, and keep the shortest of several runs.
+# Now the price. `read_all` is the three lines in one; `two_loops` makes the scores word by word, as in section 2.
+# We count the seconds in which the processor works for this notebook, on one core, and keep the shortest of several
+# runs.
 
 
 # %%
@@ -72,7 +75,7 @@ def two_loops(x):
 # %%
 def seconds(work, x, repeats):
     threads, shortest = torch.get_num_threads(), math.inf
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # one core; set back below
     for _ in range(repeats):
         start = time.process_time()
         work(x)
@@ -94,7 +97,7 @@ learn.guess("loop", "?")  # A, B or C
 # %% jupyter={"outputs_hidden": true}
 x = torch.randn(128, 64)
 looped = seconds(two_loops, x, repeats=2)
-at_once = seconds(lambda x: x @ x.T, x, repeats=50)  # lambda: a function without a name
+at_once = seconds(lambda x: x @ x.T, x, repeats=50)  # lambda: a function of x without a name
 print(f"two loops {looped * 1e3:.0f} ms, matrix product {at_once * 1e3:.3f} ms")
 print(f"{looped / at_once:,.0f} times faster")
 learn.answer("loop")
@@ -126,9 +129,10 @@ learn.answer("sixteen times")
 viewer.cost(lengths, attention, linear=linear)
 
 # %% [markdown]
-# Comparing all pairs grows as the square (dashed); a matrix that treats each word alone grows as the number
-# of words. Memory needs no stopwatch: one table of weights, 4 bytes a number, soon outgrows a graphics
-# card.
+# Each mark on an axis is twice or ten times the one before, which makes such growth a straight line. Comparing all
+# pairs grows as the square of the number of words (dashed); a matrix that treats each word alone (blue; section
+# 9 calls it a Linear layer) grows as the number itself. Memory needs no stopwatch: one table of weights, 4 bytes a
+# number, soon outgrows a graphics card.
 
 # %%
 for length in (1_024, 8_192, 131_072):

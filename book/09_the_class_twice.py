@@ -3,10 +3,11 @@
 #
 # *x (6, 3) → query, key, value (6, 2) → context (6, 2)*
 #
-# Three matrices that training may change, and `attend`: that is a layer, in PyTorch a class. **Where do the matrices
-# live, and with what numbers do they start?**
+# Three matrices that training may change, and `attend`: that is a layer, in PyTorch a class derived from `nn.Module`, a
+# *module*. **Where do the matrices live, and with what numbers do they start?**
 #
-# `Tokens`, `Query` and the like name shapes for us; `check_tokens` answers a wrong shape with a sentence.
+# Two things that you may read past: `Tokens`, `Query` and the like only name shapes, and `check_tokens` only answers a
+# wrong shape with a clear sentence. `(*batch, len, d_in)` means: any axes in front, then len words of d_in numbers.
 
 # %%
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from attnkit.shapes import check_dropout, check_heads, check_length, check_token
 
 # %% [markdown]
 # A **Parameter** is a tensor that a module owns and training changes. `super().__init__()` comes first: it starts the
-# list in which the module keeps them.
+# list in which the module keeps them. `forward` says what the module does; calling the module, `layer(x)`, runs it.
 
 
 # %% tags=["package"]
@@ -44,7 +45,7 @@ class SelfAttention(nn.Module):
 # %%
 torch.manual_seed(123)
 first = SelfAttention(3, 2)
-print(first(inputs))  # runs forward; grad_fn is PyTorch's note of how the numbers were made
+print(first(inputs).detach())  # detach: without PyTorch's notes on where the numbers come from
 printed = [
     [0.2996, 0.8053],
     [0.3061, 0.8210],
@@ -91,15 +92,16 @@ learn.guess("same seed", "?")  # A, B or C
 # %% jupyter={"outputs_hidden": true}
 torch.manual_seed(123)
 second = SelfAttentionv2(3, 2)
-print("SelfAttention  ", first(inputs)[0], "W_query", tuple(first.W_query.shape))
-print("SelfAttentionv2", second(inputs)[0], "W_query", tuple(second.W_query.weight.shape))
-assert torch.allclose(second(inputs)[0], torch.tensor([-0.5337, -0.1051]), atol=1e-4)
+show("SelfAttention, first word", first(inputs)[0])
+show("SelfAttentionv2, first word", second(inputs)[0])
+print("W_query:", tuple(first.W_query.shape), "and", tuple(second.W_query.weight.shape))
 learn.answer("same seed")
 
 # %%
+assert torch.allclose(second(inputs)[0], torch.tensor([-0.5337, -0.1051]), atol=1e-4)
 torch.manual_seed(789)  # the book uses another seed here
 book_layer = SelfAttentionv2(3, 2)
-print(book_layer(inputs))
+print(book_layer(inputs).detach())
 printed = [
     [-0.0739, 0.0713],
     [-0.0748, 0.0703],
@@ -114,7 +116,7 @@ assert torch.allclose(book_layer(inputs), torch.tensor(printed), atol=1e-4)
 wide, linear = SelfAttention(3, 4000), SelfAttentionv2(3, 4000)  # many numbers, to see how they lie
 viewer.histograms(
     {"SelfAttention: torch.rand": wide.W_query, "SelfAttentionv2: nn.Linear": linear.W_query.weight},
-    title="where the two classes start",
+    title="where the matrices start: from 0 to 1, or around 0",
     bins=41,
 )
 
@@ -126,8 +128,8 @@ viewer.histograms(
 # them with the layer: https://github.com/skyzh/tiny-llm/pull/60
 #
 # ### Exercise: to_linear ★ (3 min)
-# Given weight (d_in, d_out), return an `nn.Linear` that computes `x @ weight`. Copy inside `with torch.no_grad():`, which
-# hides the copying from training.
+# Given weight (d_in, d_out), return an `nn.Linear` without bias that computes `x @ weight`. Numbers are written into a
+# tensor by `tensor.copy_(numbers)`. Do so inside `with torch.no_grad():`, which hides the copying from training.
 
 
 # %%
@@ -143,6 +145,6 @@ learn.exercise("to_linear")(my_to_linear)
 # %%
 with torch.no_grad():
     for name in ("W_query", "W_key", "W_value"):
-        getattr(first, name).copy_(getattr(second, name).weight.T)
-print("largest difference:", (first(inputs) - second(inputs)).abs().max().item())
+        getattr(first, name).copy_(getattr(second, name).weight.T)  # first.W_query and so on
+print(f"largest difference: {(first(inputs) - second(inputs)).abs().max():.0e}")
 assert torch.allclose(first(inputs), second(inputs), atol=1e-6)

@@ -3,21 +3,27 @@
 #
 # *x (2, 6, 3) → query, key, value (2, 6, 2) → weights (2, 6, 6) → dropout → context (2, 6, 2)*
 #
-# Machines like to work on many sentences together: a **batch**, one more axis in front. **What must `attend` change?**
+# Computers are fastest when they work on many sentences together: a **batch**, one more axis in front. **What must
+# `attend` change?**
 
 # %%
 batch = torch.stack((inputs, inputs.flip(0)))  # the six words, and the six words backwards
 print(tuple(batch.shape), "→", tuple(book_layer(batch).shape))
-print("each as if alone:", torch.allclose(book_layer(batch)[1], book_layer(inputs.flip(0)), atol=1e-6))
+print(
+    "each sentence comes out as if alone:",
+    torch.allclose(book_layer(batch)[1], book_layer(inputs.flip(0)), atol=1e-6),
+)
 
 # %% [markdown]
-# Nothing: `@`, `.mT` and `dim=-1` count axes from the right. But which axis is the batch must be agreed.
+# Nothing: `@`, `.mT` and `dim=-1` count axes from the right, and what lies further left is carried along. But all must
+# agree which axis is the batch.
 #
-# **A real one.** `nn.MultiheadAttention` wants words first, batch second, unless told. A published detector did not tell
-# it, so the images of a batch read each other: https://github.com/om-ai-lab/OmDet/issues/19
+# **A real one.** PyTorch's `nn.MultiheadAttention` wants words first, batch second, unless told otherwise. The published
+# code of a detector did not tell it, so the images of a batch read each other:
+# https://github.com/om-ai-lab/OmDet/issues/19
 #
-# **Dropout**: in training each weight becomes 0 with probability p, so that no word can rely on one other. The rest is
-# divided by 1 − p, which keeps the average.
+# Now a trick of training. **Dropout**: each weight becomes 0 with probability p, by chance and anew at every step, so
+# that no word can rely on one other. What is left is divided by 1 − p, which keeps the average.
 #
 # **Guess.** p = 0.5. What do the rows of weights sum to in training?
 #
@@ -31,13 +37,13 @@ learn.guess("dropout rows", "?")  # A, B or C
 # %% jupyter={"outputs_hidden": true}
 torch.manual_seed(11)
 dropout = nn.Dropout(0.5)  # a new module starts in training mode
-print("rows in training:      ", dropout(hidden).sum(dim=-1))
+show("rows in training", dropout(hidden).sum(dim=-1))
 draws = torch.stack([dropout(hidden).sum(dim=-1) for _ in range(4000)])
-print("average of 4,000 draws:", draws.mean(dim=0))
+show("average of 4,000 draws", draws.mean(dim=0))
 dropped = dropout(hidden)
-dropout.eval()  # evaluation mode: .train() goes back
-print("rows in evaluation:    ", dropout(hidden).sum(dim=-1))
-assert torch.equal(dropout(hidden), hidden)
+dropout.eval()  # evaluation mode, for using a model; .train() goes back
+show("rows in evaluation", dropout(hidden).sum(dim=-1))
+assert torch.equal(dropout(hidden), hidden)  # in evaluation nothing is dropped
 learn.answer("dropout rows")
 
 # %%
@@ -51,13 +57,14 @@ viewer.steps(
 )
 
 # %% [markdown]
-# *cat* reads only itself, so in training its context is twice *cat* or nothing: outside the hull of section 4.
+# *cat* reads only itself, so in training its context is twice *cat* or nothing (here nothing): outside the hull of
+# section 4.
 #
-# **A real one.** PyTorch's fused function drops in evaluation too, unless you pass 0:
+# **A real one.** PyTorch's fused attention drops in evaluation too, unless you pass it a p of 0:
 # https://github.com/pytorch/pytorch/issues/124464
 #
 # ### Exercise: dropout ★ (4 min)
-# `random` holds a number from 0 to 1 for each weight: drop where it is below p.
+# `random` holds a number from 0 to 1 for each weight: drop where it is below p. Not in training, nothing is dropped.
 
 
 # %%
@@ -68,7 +75,8 @@ def my_dropout(weights, random, p, training):
 learn.exercise("dropout")(my_dropout)
 
 # %% [markdown]
-# The final `attend`, and its class:
+# The final `attend`, and its class. Behind each colon stands what is expected, a hint for people: `Keep | None = None`
+# means a mask, or nothing if you give nothing; `dropout` is any function from a tensor to a tensor.
 
 
 # %% tags=["package"]
@@ -122,13 +130,13 @@ class CausalAttention(nn.Module):
 
 
 # %% [markdown]
-# Often the mask is a **buffer**, a tensor that a module owns but does not train; then every saved layer carries it (4 MiB
-# at 1,024 words). Ours is made at each call; `accept_stored_mask` loads files that have one.
+# Elsewhere the mask is often a **buffer**, a tensor that a module owns but does not train; then every saved layer carries
+# it (4 MiB at 1,024 words). Ours is made at each call; `accept_stored_mask` lets files be loaded that have one.
 
 # %%
 torch.manual_seed(123)
 causal = CausalAttention(3, 2, context_length=6, dropout=0.0)
-print(causal(batch)[0])
+print(causal(batch)[0].detach())  # the first sentence of the batch
 printed = [
     [-0.4519, 0.2216],
     [-0.5874, 0.0058],
@@ -140,8 +148,7 @@ printed = [
 assert torch.allclose(causal(batch)[0], torch.tensor(printed), atol=1e-4)
 
 # %%
-print("without the last two words, the first four come out:", causal(inputs[:4]), sep="\n")
+print("the first four words without the last two, as above:", causal(inputs[:4]).detach(), sep="\n")
 assert torch.allclose(causal(inputs)[:4], causal(inputs[:4]), atol=1e-6)
-assert torch.allclose(
-    causal(inputs)[0], causal.W_value(inputs[0]), atol=1e-6
-)  # the first word reads only itself
+alone = causal.W_value(inputs[0])  # the first word reads only itself
+assert torch.allclose(causal(inputs)[0], alone, atol=1e-6)

@@ -3,8 +3,8 @@
 #
 # *x (batch, len, d_in) → query, key, value, context (batch, heads, len, head_dim) → output (batch, len, d_out)*
 #
-# One query brings home one mixture. **What if a word needs two things?** Let several attentions, **heads**, work side by
-# side, and join their contexts end to end:
+# One query gives one mixture, one point in the hull. **What if a word needs two things?** Let several attentions,
+# **heads**, work side by side, each with matrices of its own, and join their contexts end to end (`torch.cat`):
 
 # %% tags=["package"]
 class MultiHeadAttentionWrapper(nn.Module):
@@ -35,35 +35,40 @@ class MultiHeadAttentionWrapper(nn.Module):
 
 # %%
 torch.manual_seed(123)
+# its heads are in an nn.ModuleList, a list whose modules PyTorch knows
 wrapper = MultiHeadAttentionWrapper(3, 2, context_length=6, dropout=0.0, num_heads=2)
-print(wrapper(inputs))
+print(wrapper(inputs).detach())
 assert torch.allclose(wrapper(inputs)[:, :2], causal(inputs), atol=1e-6)  # head 0 is the layer of section 11
 assert torch.allclose(wrapper(inputs)[0], torch.tensor([-0.4519, 0.2216, 0.4772, 0.1063]), atol=1e-4)
 assert torch.allclose(wrapper(inputs)[5], torch.tensor([-0.5299, -0.1081, 0.5077, 0.3493]), atol=1e-4)
 
 # %% [markdown]
 # A test. Five cards, a letter and a digit each; a question names *two* letters: which digits? One layer answers, with
-# one head of 32 numbers or two of 16: 6,324 parameters either way.
+# one head of 32 numbers or two of 16: 6,324 parameters either way. The **loss** says how wrong it is; training moves
+# every parameter a little, so that the loss falls.
 
 
 # %%
 def deal(games):
+    # argsort: in which order the numbers would be sorted; of random ones, a shuffle of 0 to 11
     letters = torch.rand(games, 12).argsort(dim=1)[:, :5]  # five different letters of twelve
     digits = torch.randint(10, (games, 5))
     asked = torch.rand(games, 5).argsort(dim=1)[:, :2]  # two of the five cards
-    return letters, digits, letters.gather(1, asked), digits.gather(1, asked)  # gather: pick these columns
+    # gather: from each row the columns that are asked for
+    return letters, digits, letters.gather(1, asked), digits.gather(1, asked)
 
 
 # %%
 class CardPlayer(nn.Module):
     def __init__(self, num_heads, width=32):
         super().__init__()
-        # an Embedding is a table of vectors, one for each letter or digit
+        # an Embedding is a table of vectors, a row for each letter or digit; training fills it
         self.letter, self.digit = nn.Embedding(12, width), nn.Embedding(10, width)
         self.first, self.second = nn.Embedding(12, width), nn.Embedding(12, width)
         self.attention = MultiHeadAttentionWrapper(width, width // num_heads, 6, 0.0, num_heads)
         self.join = nn.Linear(width, width)
-        self.answer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 20))  # scores for 2 x 10 digits
+        # one after the other: LayerNorm brings each vector to one size; Linear scores 2 x 10 digits
+        self.answer = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 20))
 
     def tokens(self, letters, digits, asked):
         question = self.first(asked[:, :1]) + self.second(asked[:, 1:])
@@ -71,28 +76,30 @@ class CardPlayer(nn.Module):
 
     def forward(self, letters, digits, asked):
         x = self.tokens(letters, digits, asked)
-        read = x + self.join(self.attention(x))
-        return self.answer(read[:, -1]).view(-1, 2, 10)  # -1: the question stands last
+        read = x + self.join(self.attention(x))  # what was read is added to what was there
+        return self.answer(read[:, -1]).view(-1, 2, 10)  # [:, -1]: the question stands last
 
 
 # %%
 def train_player(num_heads, width=32):
     torch.manual_seed(13)
     player = CardPlayer(num_heads, width)
-    optimizer = torch.optim.AdamW(player.parameters(), lr=1e-2)
-    for _ in range(300):  # 64 games a step; each moves all parameters a little towards better answers
-        *game, wanted = deal(64)
-        loss = nn.functional.cross_entropy(player(*game).flatten(0, 1), wanted.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    optimizer = torch.optim.AdamW(player.parameters(), lr=1e-2)  # lr: how large a step is
+    for _ in range(300):
+        *game, wanted = deal(64)  # wanted is the last of the four, game the list of the others
+        said = player(*game).flatten(0, 1)  # 64 x 2 answers in one axis
+        loss = nn.functional.cross_entropy(said, wanted.flatten())  # 0 where the right digit has all weight
+        optimizer.zero_grad()  # forget the gradients of the step before
+        loss.backward()  # the gradient of the loss for each parameter
+        optimizer.step()  # a small step downhill
     return player
 
 
 @torch.no_grad()  # no training here, so nothing is kept for gradients
 def both_right(player):
     *game, wanted = deal(2000)
-    return (player(*game).argmax(dim=-1) == wanted).all(dim=1).float().mean().item()
+    best = player(*game).argmax(dim=-1)  # argmax: where the largest score stands
+    return (best == wanted).all(dim=1).float().mean().item()
 
 
 # %% [markdown]
@@ -118,14 +125,14 @@ right = {name: both_right(player) for name, player in players.items()}
 for name, player in players.items():
     size = sum(parameter.numel() for parameter in player.parameters())
     print(f"{name:14}{size:6,} parameters, both right {right[name]:.0%}")
-assert max(right["one head"], right["one wide head"]) <= 0.25
-assert right["two heads"] >= 0.9
 learn.answer("two questions")
 
 # %% [markdown]
-# Is one head just too narrow? Twice the width does not help. What did they read?
+# Twice the width does not help one head. What did they read?
 
 # %%
+assert max(right["one head"], right["one wide head"]) <= 0.25
+assert right["two heads"] >= 0.9
 torch.manual_seed(5)
 *game, wanted = deal(1)
 cards = [f"{'abcdefghijkl'[letter]}{digit}" for letter, digit in zip(game[0][0], game[1][0], strict=True)]
@@ -141,17 +148,17 @@ for name in ("one head", "two heads"):
 viewer.grid(*maps, title=f"asked for {asked}: what the question reads")
 
 # %% [markdown]
-# One head finds one card and guesses the other digit: one in ten. Two heads find both.
+# One head finds one card and guesses the other digit. Two heads find both.
 #
-# A loop is slow. One wide projection, cut into runs of columns, is one product:
+# A loop over heads is slow. Put their matrices side by side: one wide product, its columns cut into runs:
 
 # %%
 viewer.split_columns(6, 3, tokens=4, title="heads are runs of neighbours")
 
 # %% [markdown]
 # ### Exercise: split_heads ★★ (core, 4 min)
-# ### Exercise: merge_heads ★★ (core, 4 min)
-# From (batch, len, width) to (batch, num_heads, len, head_dim), and back.
+# From (batch, len, width) to (batch, num_heads, len, head_dim), as in the picture. `x.view(sizes)` cuts and joins axes
+# in reading order; `x.transpose(i, j)` exchanges two.
 
 
 # %%
@@ -161,6 +168,11 @@ def my_split_heads(x, num_heads):
 
 learn.exercise("split_heads")(my_split_heads)
 
+# %% [markdown]
+# ### Exercise: merge_heads ★★ (core, 4 min)
+# The way back, from (batch, num_heads, len, head_dim) to (batch, len, width). After a transpose `view` may refuse;
+# `reshape` does the same and copies if it must.
+
 
 # %%
 def my_merge_heads(context):
@@ -168,6 +180,9 @@ def my_merge_heads(context):
 
 
 learn.exercise("merge_heads")(my_merge_heads)
+
+# %% [markdown]
+# `unflatten` cuts an axis in two (−1: the rest), `flatten(-2)` joins the last two:
 
 
 # %% tags=["package"]
@@ -227,7 +242,7 @@ class MultiHeadAttention(nn.Module):
 # %%
 torch.manual_seed(123)
 multi = MultiHeadAttention(3, 2, context_length=6, dropout=0.0, num_heads=2)
-print(multi(inputs))
+print(multi(inputs).detach())
 printed = [
     [0.3190, 0.4858],
     [0.2943, 0.3897],
@@ -239,7 +254,7 @@ printed = [
 assert torch.allclose(multi(inputs), torch.tensor(printed), atol=1e-4)
 
 # %% [markdown]
-# `out_proj` mixes the heads. The rest is the wrapper; copy the parameters and compare:
+# `out_proj` mixes the heads. The rest is the wrapper; copy its parameters and compare:
 
 # %%
 joined = MultiHeadAttention(3, 4, context_length=6, dropout=0.0, num_heads=2)
@@ -249,12 +264,12 @@ with torch.no_grad():
         getattr(joined, name).weight.copy_(stacked)
     joined.out_proj.weight.copy_(torch.eye(4))
     joined.out_proj.bias.zero_()
-print("largest difference:", (joined(inputs) - wrapper(inputs)).abs().max().item())
+print(f"largest difference: {(joined(inputs) - wrapper(inputs)).abs().max():.0e}")
 assert torch.allclose(joined(inputs), wrapper(inputs), atol=1e-6)
 
 # %% [markdown]
-# Two shortcuts give the right *shape*, but `view` and `reshape` only count on in reading order; `transpose` alone swaps
-# axes. Which output depends on which input? Past blue, future orange:
+# Two shortcuts leave `transpose` out. The *shape* is right, the numbers are not: `view` and `reshape` only count on in
+# reading order. Which output depends on which input? Past blue, future orange:
 
 
 # %%
@@ -279,17 +294,18 @@ for name, kind in kinds.items():
     torch.manual_seed(4)
     fingers[name] = learn.influence(kind(6, 12, context_length=8, dropout=0.0, num_heads=3), d_in=6)
 assert fingers["ours"].triu(1).max() == 0  # triu(1): above the diagonal, the future
-viewer.fingerprints(fingers, title="one mask, three ways to cut and join")
+viewer.fingerprints(fingers, title="the same mask, but two ways to cut and join read the future")
 
 # %% [markdown]
-# All have the mask; two read the future. (`learn.xray(module)` draws this for your own class.)
+# `learn.xray(module)` draws this for your own class.
 #
-# **Real ones.** A tutorial merged by reshape, and its training test passed:
+# **Real ones.** A tutorial merged by reshape, and the test that trained it passed:
 # https://github.com/jsbaan/transformer-from-scratch/pull/6 and a library split by view, in three of its models:
 # https://github.com/reczoo/FuxiCTR/issues/30
 #
 # ### Exercise: multi_head ★★★ (12 min)
-# The whole layer as one function.
+# The whole layer as one function: causal, without dropout. The matrices are used as `x @ W`; W_out is the last
+# projection. You may call everything that stands above.
 
 
 # %%
@@ -307,8 +323,11 @@ import attnkit as ak
 
 package = ak.MultiHeadAttention(3, 2, context_length=6, dropout=0.0, num_heads=2)
 package.load_state_dict(multi.state_dict())  # all parameters, by name
-print("largest difference:", (package(batch) - multi(batch)).abs().max().item())
+print(f"largest difference: {(package(batch) - multi(batch)).abs().max():.0e}")
 assert torch.allclose(package(batch), multi(batch), atol=1e-6)
 
 gpt2 = MultiHeadAttention(768, 768, context_length=1024, dropout=0.1, num_heads=12, qkv_bias=True)
 print(f"one attention layer of the size in GPT-2: {sum(p.numel() for p in gpt2.parameters()):,} parameters")
+
+# %% [markdown]
+# That ends the second sitting: you have built the layer that GPT-2 holds twelve times.

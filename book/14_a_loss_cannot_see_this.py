@@ -8,17 +8,18 @@
 #
 # A model trains and its loss falls to zero. **Does its attention do what you think?**
 #
-# Five cards lie open, `a7 x4 d4 o0 f0`; then come questions, each with its answer behind it: `d? 4 o? 0 ...`. The honest
-# way to answer is to look back at the card.
+# Five cards lie open, `a7 x4 d4 o0 f0`; then come questions, each with its answer behind it: `d? 4 o? 0 ...`. Where a
+# question stands, the model says a digit. The honest way is to look back at the card.
 
 # %%
 def deal(games):
     letters = torch.rand(games, 26).argsort(dim=-1)[:, :5]  # five different letters for every game
     digits = torch.randint(10, (games, 5))
     order = torch.rand(games, 5).argsort(dim=-1)  # every card is asked for once
-    asked = letters.gather(1, order)  # gather: pick these columns, row by row
-    answers = digits.gather(1, order)
+    asked, answers = letters.gather(1, order), digits.gather(1, order)
+    # letter 26 and digit 10 stand for "none": questions hide the digit, answers have no letter
     no_letter, no_digit = torch.full_like(asked, 26), torch.full_like(asked, 10)
+    # stack and flatten(1) put question and answer in turn behind the five cards: 15 places
     letters = torch.cat([letters, torch.stack([asked, no_letter], dim=-1).flatten(1)], dim=1)
     digits = torch.cat([digits, torch.stack([no_digit, answers], dim=-1).flatten(1)], dim=1)
     return letters, digits, answers
@@ -99,11 +100,22 @@ def train_player(way, steps=150):
     optimizer = torch.optim.AdamW(player.parameters(), lr=1e-2, fused=True)
     for _ in range(steps):
         letters, digits, answers = deal(64)
-        said = player(letters, digits)[:, 5::2]  # questions stand at places 5, 7, 9, 11 and 13
+        said = player(letters, digits)[:, 5::2]  # the loss looks at the questions only: 5, 7, 9, 11, 13
         loss = nn.functional.cross_entropy(said.flatten(0, 1), answers.flatten())
-        optimizer.zero_grad(), loss.backward(), optimizer.step()
+        optimizer.zero_grad(), loss.backward(), optimizer.step()  # as in section 13
         losses.append(loss.item())
     return player, losses
+
+
+# %%
+def card_accuracy(player, games=500):
+    """Share of right answers with the whole row in view, and with everything after the question cut off."""
+    letters, digits, answers = deal(games)
+    with torch.no_grad():  # nothing is trained here
+        whole = player(letters, digits)[:, 5::2]
+        cut = [player(letters[:, :end], digits[:, :end])[:, -1] for end in (6, 8, 10, 12, 14)]
+    said = whole.argmax(dim=-1), torch.stack(cut, dim=1).argmax(dim=-1)
+    return tuple((digit == answers).float().mean().item() for digit in said)
 
 
 # %%
@@ -118,31 +130,21 @@ title = "Five models, five losses that reach zero"
 viewer.curves(card_losses, xlabel="training step", ylabel="loss", title=title, named=False, guessing=2.303)
 
 
-# %%
-def card_accuracy(player, games=500):
-    """Share of right answers with the whole row in view, and with everything after the question cut off."""
-    letters, digits, answers = deal(games)
-    with torch.no_grad():  # nothing is trained here
-        whole = player(letters, digits)[:, 5::2]
-        cut = [player(letters[:, :end], digits[:, :end])[:, -1] for end in (6, 8, 10, 12, 14)]
-    said = whole.argmax(dim=-1), torch.stack(cut, dim=1).argmax(dim=-1)
-    return tuple((digit == answers).float().mean().item() for digit in said)
-
-
 # %% [markdown]
-# All five end at 0.00; guessing costs ln 10 = 2.30.
+# All five end at 0.00; guessing a digit costs 2.30 (the logarithm of 10).
 #
-# **Guess.** Two curves fall faster than the others. Exactly one model is right. Which?
+# **Guess.** Two curves fall faster than the other three. Exactly one of the five models is right. Which?
 #
 # - **A** the fastest
 # - **B** one of the three slow ones
-# - **C** the second
+# - **C** the second fastest
 
 # %%
 learn.guess("five curves", "?")  # A, B or C
 
 # %% [markdown]
-# **Guess.** In training the answer already lies one place to the right of its question. In use it is not there yet. How often is "mask off by one" right then?
+# **Guess.** With a mask off by one, each place also sees its right neighbour. In training the answer lies just there; in
+# use not yet. How often is that model right then?
 #
 # - **A** always
 # - **B** two times in three
@@ -153,11 +155,15 @@ learn.guess("off by one", "?")  # A, B or C
 
 # %% jupyter={"outputs_hidden": true}
 accuracies = {name: card_accuracy(player) for name, (player, _) in trained.items()}
+for letter, (name, (whole, cut)) in zip("ABCDE", accuracies.items(), strict=True):
+    print(f"{letter}: {name:22}right in training {whole:4.0%}, with the future cut off {cut:4.0%}")
+learn.answer("five curves")
+learn.answer("off by one")
+
+# %% jupyter={"outputs_hidden": true}
 assert min(accuracies["right"]) >= 0.99
 assert accuracies["mask off by one"][0] >= 0.99
 assert accuracies["mask off by one"][1] <= 0.25
-learn.answer("five curves")
-learn.answer("off by one")
 viewer.dumbbells(accuracies, title="All perfect in training; two are useless in use", guessing=0.1)
 
 # %% [markdown]
@@ -170,20 +176,21 @@ def question_weights(player, letters, digits):
     """What the five questions read, mean of the heads: (5, 15)."""
     layer, x = player.attention, player.embed(letters, digits)
     query, key = (split_heads(matrix(x), layer.num_heads) for matrix in (layer.W_query, layer.W_key))
-    weights = layer.way(
-        query, key, torch.eye(15)
-    )  # a mixture of the rows of the identity is the weights themselves
+    # values that are the rows of the identity: their mixture is the weights themselves
+    weights = layer.way(query, key, torch.eye(15))
     return weights[0].mean(dim=0)[5::2].detach()
 
 
-reads = {name: question_weights(trained[name][0], *one_game[:2]) for name in ("right", "mask off by one")}
-viewer.grid(*(viewer.cards(w, card_row, card_row[5::2], name) for name, w in reads.items()), columns=1)
+titles = {
+    "right": "right: a question reads its card",
+    "mask off by one": "mask off by one: it reads the answer",
+}
+reads = {title: question_weights(trained[name][0], *one_game[:2]) for name, title in titles.items()}
+viewer.grid(*(viewer.cards(w, card_row, card_row[5::2], title) for title, w in reads.items()), columns=1)
 
 # %% [markdown]
-# Above, each question reads its card; below, the answer beside it.
-#
 # Three models pass the cut, and two of those are wrong. Two more tests: does the past stay when the future changes? Does
-# the attention equal the reference, with the same matrices?
+# the attention equal ours of section 13, the reference, with the same matrices?
 
 
 # %%
@@ -212,7 +219,7 @@ viewer.table(list(trained), tests, verdicts, title="Which test sees which fault"
 # The loss accuses nobody, and only the last test sees a missing scale.
 #
 # Now the third test for every pair of places: how strongly does each output (row) move with each input (column)? The
-# future is orange. Four more faults join in.
+# future is orange, and should be empty. Four more faults join in.
 
 
 # %%

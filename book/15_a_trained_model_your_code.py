@@ -3,12 +3,13 @@
 #
 # *16 tokens → x (16, 384) → 6 layers of 12 maps (16, 16) → x (16, 384)*
 #
-# A model that people use: all-MiniLM-L6-v2 (Apache-2.0) turns sentences into vectors. **Do your functions run it, and can you believe
-# what you see?**
+# A model that people use: all-MiniLM-L6-v2 (Apache-2.0) turns sentences into vectors. **Do your functions run it, and
+# can you believe what you see?**
 
 # %%
 minilm = learn.load_minilm()  # None, and the line to install it, where it is missing
-tired = "The animal didn't cross the street because it was too tired."
+ANIMAL = "The animal didn't cross the street because it was too tired."
+tired = ANIMAL  # or a sentence of your own; the numbers in the text are of this one
 if minilm:
     tired_tokens = minilm.tokens(tired)
     print(*tired_tokens)  # [CLS] and [SEP] are marks that the model puts around a sentence
@@ -122,8 +123,8 @@ known_heads = {
 if minilm:
     read_most = all_weights.mean(dim=-2).argmax(dim=-1)  # the darkest column of every head
     print("heads that read [CLS] most:", int((read_most == 0).sum()))
-    assert (read_most == 0).sum() >= 60
-    display(viewer.heads(all_weights, words=tired_tokens, marked=known_heads))
+    title = "72 heads, one sentence: a dark column at the left is [CLS]"
+    display(viewer.heads(all_weights, words=tired_tokens, marked=known_heads, title=title))
 learn.answer("reads nothing")
 
 # %% [markdown]
@@ -136,11 +137,13 @@ if minilm:
     for name, table in {"as trained": tensors, "without places": no_places}.items():
         stripe = blocks[0].weights(embed(table, minilm.ids(tired)))[2].diagonal(-1)  # row i, column i - 1
         print(f"{name:15s} weight on the previous word: {stripe.mean():.2f}")
-    assert all_weights[0, 2].diagonal(-1).min() > 0.99
-    assert stripe.mean() < 0.3
+    if tired == ANIMAL:
+        assert (read_most == 0).sum() >= 60  # [CLS], above
+        assert all_weights[0, 2].diagonal(-1).min() > 0.99
+        assert stripe.mean() < 0.3
 
 # %% [markdown]
-# The stripe is gone: training found what you wrote.
+# The stripe is gone, so it was made of places: training found what you wrote.
 #
 # ### Exercise: previous_word_score ★★ (4 min)
 # `weights` is (layers, heads, len, len). Return (layers, heads): how much each head reads the word before, on average
@@ -159,18 +162,18 @@ learn.exercise("previous_word_score")(my_previous_word_score)
 
 # %%
 if minilm:
-    it, animal = tired_tokens.index("it"), tired_tokens.index("animal")
+    places = list(enumerate(tired_tokens))
+    marked = [(i, j) for i, asks in places for j, read in places if (asks, read) == ("it", "animal")]
     maps = {f"layer {layer}, head {head}": all_weights[layer, head] for layer, head in ((3, 1), (5, 11))}
-    assert min(weights[it, animal] for weights in maps.values()) > 0.6
-    pictures = (
-        viewer.weights(w, tired_tokens, title=name, marked=[(it, animal)]) for name, w in maps.items()
-    )
+    if tired == ANIMAL:
+        assert min(weights[marked[0]] for weights in maps.values()) > 0.6
+    pictures = (viewer.weights(w, tired_tokens, title=name, marked=marked) for name, w in maps.items())
     display(viewer.grid(*pictures))
 
 # %% [markdown]
 # **Control: other rows.** On the right nearly every word reads "animal".
 #
-# **Control: meaning.** Were the street too *wide*, "it" would be the street.
+# **Control: meaning.** End with *wide* instead, and "it" is the street.
 #
 # **Guess.** In how many of 14 such pairs does layer 3, head 1 change its mind?
 #
@@ -216,12 +219,12 @@ if minilm:
     correct = (leans[:, 0] > 0).sum(dim=0) + (leans[:, 1] < 0).sum(dim=0)
     print(f"layer 3, head 1: changes its mind {changed[:, 3, 1].sum()} times, right in {correct[3, 1]} of 28")
     print(f"the best of all 72 heads is right in {correct.max()} of 28")
-    assert changed[:, 3, 1].sum() <= 1
-    assert correct.max() <= 20
 learn.answer("changes its mind")
 
 # %% jupyter={"outputs_hidden": true}
 if minilm:
+    assert changed[:, 3, 1].sum() <= 1
+    assert correct.max() <= 20
     dots = leans[:, :, 3, 1].tolist()
     texts = [start.split(" because")[0] for _, _, start, *_ in pairs]
     rows = [(text, b, a, *two) for text, (a, b, *_), two in zip(texts, pairs, dots, strict=True)]
@@ -241,22 +244,25 @@ if minilm:
     moved = all_weights * values.norm(dim=-1).unsqueeze(-2)  # column j times the length of value j
     read_mean, moved_mean = all_weights.mean(dim=1), moved.mean(dim=1)  # of the 12 heads of a layer
     share = moved_mean[..., 0].sum(dim=-1) / moved_mean.sum(dim=(1, 2))
-    assert read_mean[1:5, :, 0].mean() > 0.45
-    assert share.max() < 0.1
+    if tired == ANIMAL:
+        assert read_mean[1:5, :, 0].mean() > 0.45
+        assert share.max() < 0.1
     display(viewer.sinks(read_mean, moved_mean, word="[CLS]", title="Read by all, moving next to nothing"))
 
 # %% [markdown]
 # Weights must sum to one, so a head with nothing to say reads a word that says nothing, a **sink**.
 #
-# Back to "bank", along the direction in which the eight coloured sentences differ most; nobody told it about money or
-# rivers.
+# Back to "bank". Nobody told the height about money or rivers.
 
 # %%
+mine = "The bank closed my account."  # put your own sentence here; it needs the word bank
 if minilm:
     display(learn.fan_of_bank(minilm))
+    height = learn.minilm.bank_heights(minilm, [mine])[0, -1].item()
+    print(f"{mine}  {'money' if height > 0 else 'river'}, height {height:+.1f}")
 
 # %% [markdown]
-# The neighbours win, right or wrong: see the boatman.
+# The neighbours win, right or wrong: the boatman's bank lends, and ends with the rivers.
 #
 # **Control: fresh sentences,** which had no say in the direction.
 
@@ -302,13 +308,9 @@ if minilm:
     for alone in (False, True):
         eight = [bank_vectors(sentence, alone) for sentence in learn.minilm.MONEY + learn.minilm.RIVER]
         apart = (torch.stack(eight) - torch.stack(eight).mean(dim=0)).norm(dim=-1).amax(dim=0)
-        print(
-            "alone:   " if alone else "sentence:",
-            "furthest from the mean, by layer",
-            *(f"{far:.2g}" for far in apart),
-        )
-    assert apart.max() < 1e-4
-    torch.set_num_threads(threads)
+        told = "alone: " if alone else "as it is: "
+        print(f"{told:10} furthest from the mean, table to layer 6:", *(f"{far:.1g}" for far in apart))
+    torch.set_num_threads(threads)  # above, 6e-07 and the like is rounding
 learn.answer("bank alone")
 
 # %% [markdown]

@@ -33,8 +33,8 @@ learn.guess("cross shape", "?")  # A, B or C
 # placed by hand near cat, car and tree
 french = {"chat": (3.0, 0.3), "voiture": (-2.2, 2.0), "arbre": (0.6, -2.4)}
 questions_asked = torch.tensor(list(french.values()))
-cross_weights = (questions_asked @ plane.T / 2**0.5).softmax(dim=-1)  # all matrices are the identity here
-assert cross_weights.shape == (3, 5)
+cross_weights = (questions_asked @ plane.T / 2**0.5).softmax(dim=-1)  # W_query and W_key change nothing here
+print("shape of the weights:", tuple(cross_weights.shape))
 learn.answer("cross shape")
 viewer.weights(cross_weights, list(french), words, title="Three words ask, five are read")
 
@@ -59,19 +59,20 @@ learn.exercise("cross_attention")(my_cross_attention)
 # %% [markdown]
 # ### From these cells to your own work
 # `ak.MultiHeadAttention` has your parameters and gives your numbers. Its `attend` is a **rule**: it says what is computed,
-# not how. Here it may run as `eager`, the formula that you wrote, or as `sdpa`, PyTorch's fast kernel.
+# not how. Here it may run as `eager`, the formula that you wrote, or as `sdpa`, PyTorch's fused attention.
 
 # %%
 import attnkit as ak
 
 rule = ak.Rule(mask=ak.masks.causal)
 torch.manual_seed(0)
-query, key, value = 3 * torch.randn(3, 2, 6, 8)  # each (heads, len, head_dim)
+query, key, value = 3 * torch.randn(3, 2, 6, 8)  # cut along the first axis; each (heads, len, head_dim)
 assert torch.allclose(rule(query, key, value), attend(query, key, value, causal_mask(6, 6)), atol=1e-5)
 print(rule.explain(query, key, value))
 
 # %% [markdown]
-# A fast kernel keeps no weights. `inspect` gives what they hide: all weights, some rows, how spread out each row is.
+# Fused code keeps no weights. `inspect` gives what it hides: all weights, some rows, how spread out each row is (the
+# entropy of section 8, not yet divided by the largest it could be).
 
 # %%
 seen = rule.inspect(query, key)
@@ -83,6 +84,8 @@ print("entropy of each row of head 0:", *(f"{entropy:.2f}" for entropy in seen.e
 #
 # Whatever attention you meet next, ask it what you asked here. Does the past stay when the future changes? Does it equal
 # its formula? What would prove the picture wrong?
+#
+# Last, how well you guessed and what you solved, with the section to read again:
 
 # %%
 learn.score()

@@ -60,7 +60,7 @@ def test_sdpa_agrees_with_the_meaning(mask, size, heads, dtype):
     assert_within_budget(Rule(mask=MASKS[mask]), tensors, "sdpa")
 
 
-@pytest.mark.parametrize("q_start", [0, 1, 6, 9])
+@pytest.mark.parametrize("q_start", [-3, 0, 1, 5, 6, 9])
 def test_sdpa_agrees_wherever_the_first_query_stands(q_start):
     tensors = inputs()
     rule = Rule(mask=masks.causal)
@@ -74,6 +74,39 @@ def test_any_number_of_batch_axes_will_do(batch):
     contexts = [Rule(mask=masks.causal)(*tensors, backend=backend.name) for backend in BACKENDS]
     assert contexts[0].shape == (*batch, 3, 5, 8)
     torch.testing.assert_close(contexts[0], contexts[1])
+
+
+@pytest.mark.parametrize("sizes", [(7, 7), (1, 7)], ids=["whole", "one more token"])
+def test_sdpa_makes_no_mask_for_causal_training_and_decoding(sizes, monkeypatch):
+    def made(self, q_pos, kv_pos):
+        raise AssertionError
+
+    monkeypatch.setattr(masks.Causal, "keep", made)
+    query, key, value = inputs(q_len=sizes[0], kv_len=sizes[1])
+    Rule(mask=masks.causal)(query, key, value, backend="sdpa")
+
+
+def test_a_mask_has_as_many_batch_axes_as_its_inputs():
+    tensors = inputs(batch=(2, 5))
+    rule = Rule(mask=masks.lengths(torch.arange(10).reshape(2, 5) % 8))
+    found, expected = (rule(*tensors, backend=name) for name in ("sdpa", "eager"))
+    torch.testing.assert_close(found, expected)
+    # sample (1, 0) reads its first 5 keys
+    alone = Rule()(tensors[0][1, 0], tensors[1][1, 0, :, :5], tensors[2][1, 0, :, :5])
+    torch.testing.assert_close(found[1, 0], alone)
+
+
+@pytest.mark.parametrize("backend", ["eager", "sdpa"])
+def test_no_heads_are_no_trouble(backend):
+    query, key, value = inputs(heads=0)
+    assert Rule(mask=masks.causal)(query, key, value, backend=backend).shape == (2, 0, 5, 8)
+
+
+@pytest.mark.parametrize("backend", ["eager", "sdpa"])
+def test_a_rule_runs_where_its_inputs_are(backend):
+    tensors = [tensor.to("meta") for tensor in inputs()]
+    rule = Rule(mask=masks.causal & masks.lengths([7, 3]))
+    assert rule(*tensors, backend=backend).device.type == "meta"
 
 
 @pytest.mark.parametrize("backend", ["eager", "sdpa"])
@@ -130,6 +163,44 @@ def test_the_gradient_of_eager_is_the_numerical_gradient():
     tensors = inputs(q_len=3, kv_len=4, batch=(2,), dtype=torch.float64, grad=True)
     rule = Rule(mask=masks.causal & masks.lengths([4, 0]))
     assert torch.autograd.gradcheck(lambda *t: rule(*t, backend="eager"), tensors)
+
+
+def test_eager_has_a_second_derivative():
+    tensors = inputs(q_len=2, kv_len=3, batch=(2,), heads=1, dtype=torch.float64, grad=True)
+    rule = Rule(mask=masks.causal & masks.lengths([3, 0]))
+    assert torch.autograd.gradgradcheck(lambda *t: rule(*t, backend="eager"), tensors)
+
+
+@pytest.mark.parametrize("backend", ["eager", "sdpa"])
+@pytest.mark.parametrize("wanted", [0, 1, 2])
+def test_a_gradient_that_only_one_input_asks_for_is_the_same(wanted, backend):
+    rule, tensors = Rule(mask=masks.causal), inputs()
+    expected = with_gradients(rule, tensors, "eager")[1 + wanted]
+    tensors[wanted].requires_grad_()
+    context = rule(*tensors, backend=backend)
+    context.backward(torch.randn(context.shape, generator=torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(tensors[wanted].grad.double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["eager", "sdpa"])
+def test_samples_of_a_vmap_are_samples_of_a_batch(backend):
+    rule, tensors = Rule(mask=masks.causal), inputs()
+    mapped = torch.func.vmap(lambda *sample: rule(*sample, backend=backend))(*tensors)
+    torch.testing.assert_close(mapped, rule(*tensors, backend=backend))
+
+
+@pytest.mark.parametrize("backend", ["eager", "sdpa"])
+def test_autocast_decides_the_dtype(backend):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert Rule(mask=masks.causal)(*inputs(), backend=backend).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("backend", ["eager", "sdpa"])
+def test_dropout_reaches_the_gradients(backend):
+    # equal scores, 6 keys: a kept weight is 1/6 over 1 - 0.25, a dropped one 0, and that is the gradient of its value
+    query, key, value = torch.zeros(40, 1, 4), torch.zeros(40, 6, 4), torch.ones(40, 6, 1, requires_grad=True)
+    Rule(dropout=0.25)(query, key, value, training=True, backend=backend).sum().backward()
+    assert sorted({round(entry, 5) for entry in value.grad.flatten().tolist()}) == [0.0, round(2 / 9, 5)]
 
 
 def test_eager_computes_chosen_rows_alone():

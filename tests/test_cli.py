@@ -61,6 +61,24 @@ def test_learn_passes_the_port_and_the_browser_on(started):
     assert {"--port=8899", "--no-browser"} <= set(started[0])
 
 
+def test_learn_says_how_to_stop(started):
+    assert "Ctrl-C twice" in run("learn").output
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("absent", [["jupyterlab"], ["matplotlib", "tokenizers"]])
+def test_learn_names_what_is_missing_and_the_extra_that_brings_it(started, monkeypatch, tmp_path, absent):
+    for package in absent:
+        monkeypatch.setitem(sys.modules, package, None)
+    told = run("learn")
+    assert told.exit_code == 1
+    assert told.output == (
+        f"Error: attnkit learn: the tutorial needs {', '.join(absent)}, not installed\n"
+        '  fix: pip install "attnkit[notebook]"\n'
+    )
+    assert list(tmp_path.iterdir()) == started == []
+
+
 def test_the_exit_status_of_jupyterlab_is_that_of_learn(started, monkeypatch):
     monkeypatch.setattr(notebook, "start", lambda command, folder: 3)
     assert run("learn").exit_code == 3
@@ -90,4 +108,5 @@ def test_the_installed_command_starts_jupyterlab_in_the_current_folder(tmp_path)
         text=True,
         check=True,
     )
-    assert f"{folder} --LabApp.default_url=/lab/tree/attention.ipynb --port=8899" in done.stdout
+    assert f"{folder} --LabApp.default_url=/lab/tree/attention.ipynb" in done.stdout
+    assert "--port=8899" in done.stdout

@@ -1,6 +1,7 @@
 import pickle
 
 import pytest
+import torch
 
 from attnkit import errors
 
@@ -38,6 +39,22 @@ def test_a_near_miss_is_corrected():
 
 def test_a_name_near_nothing_gets_the_list():
     assert errors.unknown_name("find", "mechanism", "x", ["full", "causal"]).fix == "one of causal, full"
+
+
+def test_a_name_that_is_no_text_gets_the_list():
+    assert errors.unknown_name("find", "mechanism", 3, ["full"]).fix == "one of full"
+
+
+@pytest.mark.compiled
+def test_an_error_can_be_caught_under_compile():
+    def attempt(x):
+        try:
+            raise errors.ShapeError(where="a", what="b", fix="c")
+        except errors.AttentionError:
+            return x + 1
+
+    compiled = torch.compile(attempt, fullgraph=True, backend="aot_eager")
+    assert compiled(torch.ones(1)).item() == 2
 
 
 def test_a_missing_package_names_its_install_command():

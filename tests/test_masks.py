@@ -70,6 +70,61 @@ def test_a_batch_axis_survives_combination():
     assert rows(both, 2, 3) == [[[1, 0, 0], [1, 0, 0]], [[1, 1, 0], [1, 1, 1]]]
 
 
+def test_many_lengths_read_as_their_number():
+    assert repr(masks.lengths([5] * 9)) == "lengths(<9 samples>)"
+
+
+@pytest.mark.parametrize(
+    "mask", [masks.full, ~masks.causal, masks.lengths([4, 1]), masks.causal & masks.lengths([4, 1])], ids=repr
+)
+def test_positions_may_have_any_number_of_axes(mask):
+    # three tiles of 2 queries and 5 keys, as axes (3, 2, 1) and (3, 1, 5); a sample's axis stands before them
+    q_pos = torch.tensor([[0, 1], [2, 3], [4, 5]])[..., None]
+    kv_pos = torch.arange(5).expand(3, 1, 5)
+    found = mask.keep(q_pos, kv_pos).expand(*mask.dense(6, 5, q_start=0).shape[:-2], 3, 2, 5)
+    torch.testing.assert_close(found.flatten(-3, -2), mask.dense(6, 5, q_start=0))
+
+
+@pytest.mark.parametrize("mask", [masks.causal & masks.lengths([4, 1]), masks.causal | masks.where(torch.eq)])
+def test_a_mask_answers_for_one_pair_of_positions(mask):
+    # as FlexAttention asks: no axes at all
+    q_pos, kv_pos = torch.tensor(3), torch.tensor(2)
+    assert torch.equal(mask.keep(q_pos, kv_pos), mask.dense(4, 5, q_start=0)[..., 3, 2])
+
+
+def test_a_batch_without_samples_has_no_lengths():
+    assert masks.lengths([]).dense(2, 3).shape == (0, 2, 3)
+
+
+def test_more_tokens_than_keys_are_all_keys():
+    assert rows(masks.lengths([9]), 1, 3) == [[[1, 1, 1]]]
+
+
+def test_a_tensor_of_lengths_is_not_looked_at():
+    # below 0 there is nothing to read
+    assert rows(masks.lengths(torch.tensor([-2, 1])), 1, 2) == [[[0, 0]], [[1, 0]]]
+
+
+def test_each_sample_of_a_vmap_may_have_its_length():
+    lengths = torch.tensor([1, 3])
+    found = torch.func.vmap(lambda one: masks.lengths(one).dense(2, 3))(lengths)
+    assert torch.equal(found, masks.lengths(lengths).dense(2, 3))
+
+
+def test_padding_in_front_is_told_by_where():
+    # the fix that `lengths` gives for padding that does not come last
+    padding = torch.tensor([[0, 1, 1], [1, 1, 1]])
+    mask = masks.where(lambda q, k: padding.bool()[..., k])
+    assert rows(mask, 2, 3) == [[[0, 1, 1], [0, 1, 1]], [[1, 1, 1], [1, 1, 1]]]
+
+
+def test_a_table_with_a_row_a_query_is_read_from_q_start_zero():
+    # the fix that a tensor in place of a mask gets
+    tensor = torch.tensor([[1, 0, 1], [0, 1, 0]]).bool()
+    mask = masks.where(lambda q, k: tensor[..., q, k])
+    assert torch.equal(mask.dense(2, 3, q_start=0), tensor)
+
+
 def test_a_mask_reads_as_it_was_written():
     mask = masks.causal & (masks.lengths([1, 3]) | ~masks.full)
     assert repr(mask) == "(causal & (lengths([1, 3]) | ~full))"
@@ -84,6 +139,7 @@ def test_a_copied_mask_keeps_the_same_keys(again):
 def test_dense_lives_where_it_is_asked_to():
     assert masks.lengths([1]).dense(2, 3, device=torch.device("cpu")).device.type == "cpu"
     assert masks.causal.dense(2, 3, device=torch.device("meta")).device.type == "meta"
+    assert masks.lengths([1]).dense(2, 3, device=torch.device("meta")).device.type == "meta"
 
 
 @pytest.mark.messages
@@ -101,10 +157,34 @@ def test_a_tensor_next_to_a_mask_is_refused():
 
 
 @pytest.mark.messages
+@pytest.mark.parametrize("wrap", [lambda t, m: t & m, lambda t, m: t | m], ids=["and", "or"])
+def test_a_tensor_before_a_mask_is_refused(wrap):
+    with pytest.raises(OptionError, match=r"Mask [&|]: masks combine with masks; got Tensor"):
+        wrap(torch.ones(2, 3, dtype=torch.bool), masks.causal)
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("other", [[3], [1, 2, 3]])
+def test_masks_for_two_batches_do_not_combine(other):
+    mask = masks.lengths([1, 2]) | masks.lengths(other)
+    with pytest.raises(ShapeError, match=r"lengths\(\[1, 2\]\) is for a batch of \(2,\), lengths"):
+        mask.dense(2, 3)
+
+
+@pytest.mark.messages
 @pytest.mark.parametrize("padding", [torch.ones(2, 3), torch.ones(2, 3, dtype=torch.bool)])
 def test_a_padding_mask_given_as_lengths_is_refused(padding):
-    with pytest.raises(DtypeError, match=r"numbers of tokens(?s:.*)padding\.sum\(-1\)\.long\(\)"):
+    with pytest.raises(
+        DtypeError, match=r"numbers of tokens, one a sample; got torch\.\w+ \(2, 3\)(?s:.*)padding\.sum\(-1\)"
+    ):
         masks.lengths(padding)
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("given", [None, "ab", [[1], [1, 2]], [1.5], [1j]])
+def test_what_holds_no_whole_numbers_is_no_lengths(given):
+    with pytest.raises(DtypeError, match=r"kv_lengths are whole numbers of tokens, one a sample; got"):
+        masks.lengths(given)
 
 
 @pytest.mark.messages
@@ -125,17 +205,28 @@ def test_a_rule_that_answers_with_numbers_is_refused():
 
 
 @pytest.mark.messages
-def test_a_rule_written_with_and_is_refused():
+@pytest.mark.parametrize("rule", [lambda q, k: q > k and k > 0, lambda q: q > 0], ids=["and", "one argument"])
+def test_a_rule_that_fails_is_told_how_it_is_asked(rule):
     with pytest.raises(
         OptionError, match=r"q_pos \(2, 1\) and kv_pos \(1, 3\), and failed(?s:.*)not and, or, not, if"
     ):
-        masks.where(lambda q, k: q > k and k > 0).dense(2, 3)
+        masks.where(rule).dense(2, 3)
 
 
 @pytest.mark.messages
-def test_a_rule_that_answers_with_another_shape_is_refused():
-    with pytest.raises(ShapeError, match=r"gave \(4, 3\) for positions of common shape \(2, 3\)"):
-        masks.where(lambda q, k: torch.ones(4, 3, dtype=torch.bool)).dense(2, 3)
+def test_a_table_that_is_too_small_is_told_which_rows_it_needs():
+    table = torch.ones(2, 3, dtype=torch.bool)
+    with pytest.raises(
+        OptionError, match=r"out of bounds(?s:.*)queries from kv_len - q_len on(?s:.*)q_start=0"
+    ):
+        masks.where(lambda q, k: table[q, k]).dense(2, 3)
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("shape", [(4, 3), (3,), (2,), (2, 2), (3, 2, 1, 4)], ids=str)
+def test_a_rule_that_answers_with_another_shape_is_refused(shape):
+    with pytest.raises(ShapeError, match=r"gave \([\d, ]+\) for positions of common shape \(2, 3\)"):
+        masks.where(lambda q, k: torch.ones(shape, dtype=torch.bool)).dense(2, 3)
 
 
 @pytest.mark.messages

@@ -27,6 +27,12 @@ def test_a_row_with_nothing_to_read_is_zero_and_passes_no_gradient():
     assert torch.equal(scores.grad, torch.zeros(1, 3, dtype=torch.float64))
 
 
+def test_a_hidden_key_weighs_nothing_however_low_the_others_score():
+    # a fill of -1e4 in place of -inf would win here
+    weights = Softmax()(torch.tensor([[-2e4, 0.0]]), torch.tensor([[True, False]]))
+    assert weights.tolist() == [[1.0, 0.0]]
+
+
 def test_large_scores_do_not_overflow():
     weights = Softmax()(torch.tensor([[1e4, 1e4 - 1]]), None)
     torch.testing.assert_close(weights, torch.tensor([[1 / (1 + math.exp(-1)), 1 / (1 + math.e)]]))

@@ -23,7 +23,7 @@ from attnkit.layers.teaching import attend
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "src/attnkit").rglob("*.py"))
 PROGRAMS = [*PACKAGE, *sorted((ROOT / "benchmarks").glob("*.py")), *sorted((ROOT / "book").glob("[a-z]*.py"))]
-PACKAGES = ["attnkit", "attnkit.layers", "attnkit.learn", "attnkit.viewer"]
+PACKAGES = ["attnkit", "attnkit.layers", "attnkit.learn", "attnkit.masks", "attnkit.viewer"]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 OPTIONAL = (
     "matplotlib jupyterlab IPython ipykernel tokenizers safetensors transformers ray sphinx click beartype"
@@ -143,6 +143,20 @@ def test_the_newest_entry_of_the_changelog_is_the_version():
     newest = re.search(r"^## \[?(\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     assert newest is not None
     assert newest[1] == PROJECT["version"] == attnkit.__version__
+
+
+def test_the_citation_names_the_version():
+    cited = re.search(r"^version: (\S+)", (ROOT / "CITATION.cff").read_text("utf-8"), re.MULTILINE)
+    assert cited is not None
+    assert cited[1] == attnkit.__version__
+
+
+def test_the_readme_lists_the_sections_by_their_titles():
+    told = re.findall(r"^\d+\. (.*)$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    chapters = sorted((ROOT / "book").glob("[0-9]*.py"))
+    titles = [re.search(r"^# ## \d+\. (.*)$", c.read_text("utf-8"), re.MULTILINE)[1] for c in chapters]
+    assert len(told) == len(titles) == 16
+    assert [t for t, title in zip(told, titles, strict=True) if not t.startswith(title)] == []
 
 
 def test_the_example_of_the_readme_runs(capsys):

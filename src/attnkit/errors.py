@@ -16,7 +16,8 @@ class AttentionError(ValueError):
     """
 
     def __init__(self, *, where: str, what: str, fix: str) -> None:
-        super().__init__(f"{where}: {what}\n  fix: {fix}")
+        # not super().__init__, which torch.compile cannot trace
+        self.args = (f"{where}: {what}\n  fix: {fix}",)
         self.where, self.what, self.fix = where, what, fix
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -51,10 +52,10 @@ def _rebuild(kind: type[AttentionError], where: str, what: str, fix: str) -> Att
     return kind(where=where, what=what, fix=fix)
 
 
-def unknown_name(where: str, noun: str, name: str, known: Iterable[str]) -> UnknownNameError:
+def unknown_name(where: str, noun: str, name: object, known: Iterable[str]) -> UnknownNameError:
     """The error for `name`, which is none of `known`: it suggests the nearest, or lists them all."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
+    near = difflib.get_close_matches(str(name), names, n=1)
     fix = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(names)}"
     return UnknownNameError(where=where, what=f"there is no {noun} {name!r}", fix=fix)
 

@@ -14,7 +14,7 @@ from attnkit.backends import eager
 from attnkit.errors import OptionError
 from attnkit.normalizers import Softmax
 from attnkit.request import Request
-from attnkit.shapes import Weights
+from attnkit.shapes import Weights, whole_numbers
 
 _ELEMENTS_AT_A_TIME = 1 << 22
 
@@ -23,7 +23,8 @@ _ELEMENTS_AT_A_TIME = 1 << 22
 class Inspection:
     """The attention of one rule on one query and key. Made by `Rule.inspect`; nothing is computed before it is asked.
 
-    Dropout is left out, and no gradient is kept.
+    Dropout is left out, and no gradient is kept. Inputs of half precision are looked at in float32, since fused
+    kernels keep their scores in it.
     """
 
     request: Request
@@ -38,17 +39,18 @@ class Inspection:
         """The weights of the queries at `indices` (n,) alone, `*batch heads n kv_len`; -1 is the last.
 
         Raises:
-            OptionError: there is no such query.
+            OptionError: there is no such query, or an index is no whole number.
         """
         q_len = self.request.q_len
-        rows = torch.as_tensor(indices, dtype=torch.long, device=self.request.query.device).reshape(-1)
-        if rows.numel() and not (-q_len <= int(rows.min()) and int(rows.max()) < q_len):
+        rows = whole_numbers(indices, device=self.request.query.device)
+        if rows is None or any(not -q_len <= row < q_len for row in rows.flatten().tolist()):
             raise OptionError(
                 where="inspect.rows",
-                what=f"queries go from 0 to {q_len - 1}; got {rows.tolist()}",
-                fix="rows([0, -1]) gives the first and the last",
+                what=f"indices are whole numbers that count the {q_len} queries from 0, or from -1 backwards; "
+                f"got {indices!r}",
+                fix="rows([0, -1]) gives the first and the last; rows(chosen.nonzero()) those of a bool tensor",
             )
-        return eager.weights(self.request, rows % max(q_len, 1))
+        return eager.weights(self.request, rows.flatten().long() % q_len)
 
     def entropy(self) -> Tensor:
         """How spread out each row is, `*batch heads q_len`, in nats: 0 is one key alone, log(n) is n keys evenly.
@@ -86,7 +88,7 @@ class Inspection:
         return torch.cat([measure(some) for some in rows.split(step)], dim=-1)
 
     def _needs_softmax(self, what: str) -> None:
-        if not isinstance(self.request.normalizer, Softmax):
+        if self.request.normalizer != Softmax():
             raise OptionError(
                 where=f"inspect.{what}",
                 what=f"{what} is a quantity of the softmax; this rule normalises by {self.request.normalizer!r}",

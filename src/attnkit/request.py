@@ -76,7 +76,8 @@ class Request:
                 where="Rule",
                 what=f"the mask {self.mask!r} is for a batch of {tuple(keep.shape[:-2])}; query "
                 f"{tuple(self.query.shape)} has the batch {tuple(batch)}",
-                fix="one entry a sample, in the order of the batch",
+                fix="one entry a sample, in the order of the batch, and no axis of heads; "
+                "a 0/1 padding mask becomes lengths by masks.lengths(padding.sum(-1))",
             )
         return keep.unsqueeze(-3) if keep.dim() > 2 else keep
 
@@ -92,19 +93,23 @@ def check_inputs(query: Tensor, key: Tensor, value: Tensor) -> None:
     _check_numbers(named)
     for name, tensor in named.items():
         if tensor.dim() < 3:
-            _refuse(f"{name} {tuple(tensor.shape)} has no axis of heads", f"one head is {name}.unsqueeze(-3)")
+            axes = ", ".join(["None"] * (3 - tensor.dim()))
+            _refuse(f"{name} {tuple(tensor.shape)} has no axis of heads", f"one head is {name}[{axes}]")
     if query.shape[-1] != key.shape[-1]:
-        _refuse(_pair(named, "query", "key", "end in different head_dim"), _same_head_dim(query, key))
+        size = max(query.shape[-1], key.shape[-1])
+        _refuse(
+            _pair(named, "query", "key", "end in different head_dim"),
+            f"project both to one size, for instance head_dim={size}",
+        )
+    if query.shape[-1] == 0:
+        _refuse(_pair(named, "query", "key", "end in a head_dim of 0"), "project both to head_dim=1 or more")
     if key.shape[:-1] != value.shape[:-1]:
         _refuse(
             _pair(named, "key", "value", "differ before the last axis"),
             "each key needs its value: same batch, kv_heads and kv_len",
         )
     if query.shape[:-3] != key.shape[:-3]:
-        _refuse(
-            _pair(named, "query", "key", "have different batch axes"),
-            f"key.expand({', '.join(map(str, query.shape[:-3]))}, ...) where one memory serves a whole batch",
-        )
+        _refuse(_pair(named, "query", "key", "have different batch axes"), _one_batch(query, key, value))
     _check_heads(named)
 
 
@@ -115,9 +120,15 @@ def _check_numbers(named: dict[str, Tensor]) -> None:
             raise DtypeError(
                 where="Rule",
                 what=f"{name} must be a tensor of floats; got {given}",
-                fix=f"torch.as_tensor({name}).float()",
+                fix=f"give a tensor; numbers become one by torch.as_tensor({name}).float()",
             )
-    if len({tensor.dtype for tensor in named.values()}) > 1 or len({t.device for t in named.values()}) > 1:
+        if tensor.is_nested:
+            raise DtypeError(
+                where="Rule",
+                what=f"{name} is a nested tensor; attention needs one with axes (*batch, heads, len, size)",
+                fix=f"torch.nested.to_padded_tensor({name}, 0.0), and masks.lengths for where padding begins",
+            )
+    if len({(tensor.dtype, tensor.device) for tensor in named.values()}) > 1:
         given = ", ".join(f"{name} {tensor.dtype} on {tensor.device}" for name, tensor in named.items())
         raise DtypeError(
             where="Rule",
@@ -135,8 +146,12 @@ def _check_heads(named: dict[str, Tensor]) -> None:
         )
 
 
-def _same_head_dim(query: Tensor, key: Tensor) -> str:
-    return f"project both to one size, for instance head_dim={max(query.shape[-1], key.shape[-1])}"
+def _one_batch(query: Tensor, key: Tensor, value: Tensor) -> str:
+    if query.shape[:-3].numel() < key.shape[:-3].numel():
+        wanted = (*key.shape[:-3], *query.shape[-3:])
+        return f"query.expand{wanted} where the same queries are asked of a whole batch"
+    wanted = [(*query.shape[:-3], *tensor.shape[-3:]) for tensor in (key, value)]
+    return f"key.expand{wanted[0]} and value.expand{wanted[1]} where one memory serves a whole batch"
 
 
 def _pair(named: dict[str, Tensor], first: str, second: str, trouble: str) -> str:

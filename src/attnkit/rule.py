@@ -3,6 +3,7 @@
 context = normalize(steps(scale * query @ key.T), mask) @ value
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,9 +14,10 @@ from attnkit import masks, normalizers
 from attnkit.backends import BACKENDS, Backend
 from attnkit.errors import BackendError, OptionError, unknown_name
 from attnkit.inspection import Inspection
+from attnkit.masks.mask import FOR_A_TENSOR
 from attnkit.request import Request, check_inputs
 from attnkit.scores import ScoreStep
-from attnkit.shapes import Context, Key, Query, Value
+from attnkit.shapes import Context, Key, Query, Value, check_dropout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,20 +57,23 @@ class Rule:
             raise OptionError(
                 where="Rule",
                 what=f"mask is one of attnkit.masks; got {type(self.mask).__name__}",
-                fix="for a bool tensor, True keeps: masks.where(lambda q, k: tensor[..., q, k])",
+                fix=FOR_A_TENSOR,
             )
         if not isinstance(self.scores, Sequence) or not all(callable(step) for step in self.scores):
             raise OptionError(
                 where="Rule",
                 what=f"scores is a sequence of callables (score, head, q_pos, kv_pos); got {self.scores!r}",
-                fix="scores=(my_step,), with the comma",
+                fix="scores=(my_step,), with the comma, where my_step is a function",
             )
-        if not 0.0 <= self.dropout <= 1.0:
+        object.__setattr__(self, "scores", tuple(self.scores))
+        if not isinstance(self.normalizer, normalizers.Normalizer):
             raise OptionError(
                 where="Rule",
-                what=f"dropout is a share from 0 to 1; got {self.dropout}",
-                fix="dropout=0.1 drops one in ten",
+                what=f"normalizer is one of attnkit.normalizers; got {self.normalizer!r}",
+                fix="normalizer=normalizers.Softmax(), with the brackets",
             )
+        _check_scale(self.scale)
+        check_dropout("Rule", self.dropout, fix="dropout=0.1 drops one in ten")
 
     def __repr__(self) -> str:
         told = {"mask": self.mask, "scores": self.scores, "normalizer": self.normalizer}
@@ -106,21 +111,29 @@ class Rule:
         Raises:
             ShapeError: axes do not fit together.
             DtypeError: inputs are no floats, or not of one dtype and device.
+            OptionError: `q_start` is no whole number.
             BackendError: the backend insisted on cannot run this.
+            UnknownNameError: there is no such backend.
         """
-        request = self._request(query, key, value, q_start, training)
-        if generator is not None:
-            request = replace(request, generator=generator)
+        request = self._request(query, key, value, q_start, training, generator)
         return _choose(request, backend).run(request)
 
     def explain(
-        self, query: Query, key: Key, value: Value, *, q_start: int | None = None, training: bool = False
+        self,
+        query: Query,
+        key: Key,
+        value: Value,
+        *,
+        q_start: int | None = None,
+        training: bool = False,
+        generator: torch.Generator | None = None,
     ) -> "Explanation":
         """Which backends can run this rule on these inputs, why the others cannot, and which is chosen.
 
-        Shapes and errors as in calling the rule. Nothing is computed.
+        Shapes and errors as in calling the rule. No context is computed.
         """
-        request = self._request(query, key, value, q_start, training)
+        request = self._request(query, key, value, q_start, training, generator)
+        request.keep(request.q_pos[:1])  # a mask that a call would refuse is refused here too
         answers = {backend.name: backend.refusal(request) for backend in BACKENDS}
         return Explanation(_told(self, request), answers, _choose(request, None).name)
 
@@ -129,12 +142,27 @@ class Rule:
 
         Shapes and errors as in calling the rule. Nothing is computed until the result is asked.
         """
-        return Inspection(self._request(query.detach(), key.detach(), key.detach(), q_start, training=False))
+        request = self._request(query, key, key, q_start)
+        precise = torch.promote_types(query.dtype, torch.float32)
+        query, key = query.detach().to(precise), key.detach().to(precise)
+        return Inspection(replace(request, query=query, key=key, value=key))
 
     def _request(
-        self, query: Tensor, key: Tensor, value: Tensor, q_start: int | None, training: bool
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        q_start: int | None,
+        training: bool = False,
+        generator: torch.Generator | None = None,
     ) -> Request:
         check_inputs(query, key, value)
+        if q_start is not None and not isinstance(q_start, int | torch.SymInt):
+            raise OptionError(
+                where="Rule",
+                what=f"q_start is one whole number, the position of the first query; got {q_start!r}",
+                fix="q_start=int(position); samples that stand at different positions need a call each",
+            )
         return Request(
             query=query,
             key=key,
@@ -145,6 +173,7 @@ class Rule:
             scale=query.shape[-1] ** -0.5 if self.scale is None else self.scale,
             dropout=self.dropout if training else 0.0,
             q_start=key.shape[-2] - query.shape[-2] if q_start is None else q_start,
+            generator=generator,
         )
 
 
@@ -184,6 +213,17 @@ def _choose(request: Request, wanted: str | None) -> Backend:
             fix="leave backend out to let attnkit choose; rule.explain(query, key, value) tells which can",
         )
     return named[wanted]
+
+
+def _check_scale(scale: object) -> None:
+    if scale is None:
+        return
+    if not isinstance(scale, int | float | torch.SymFloat) or not -math.inf < scale < math.inf:
+        raise OptionError(
+            where="Rule",
+            what=f"scale is a finite number that multiplies the scores; got {scale!r}",
+            fix="a scale that is learned multiplies the query: Rule(scale=1.0)(query * scale, key, value)",
+        )
 
 
 def _told(rule: Rule, request: Request) -> str:

@@ -4,6 +4,7 @@ The axes are read from the right: `*heads` stands for any number of leading axes
 Keys may have fewer heads than queries, hence `*kv_heads`.
 """
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -18,6 +19,18 @@ Scores = Float[Tensor, "*heads q_len kv_len"]
 Weights = Float[Tensor, "*heads q_len kv_len"]
 Context = Float[Tensor, "*heads q_len d_value"]
 Keep = Bool[Tensor, "*#heads q_len kv_len"]
+
+
+def whole_numbers(given: object, *, device: torch.device | None = None) -> Tensor | None:
+    """`given` as a tensor of whole numbers, or None if that is not what it holds."""
+    try:
+        numbers = torch.as_tensor(given, device=device)
+    except (RuntimeError, TypeError, ValueError):
+        return None
+    if not numbers.numel():
+        return numbers.long()  # torch takes an empty list for floats
+    other = numbers.is_floating_point() or numbers.is_complex() or numbers.dtype == torch.bool
+    return None if other else numbers
 
 
 def check_tokens(where: str, x: object, d_in: int) -> None:
@@ -43,7 +56,7 @@ def check_tokens(where: str, x: object, d_in: int) -> None:
         raise ShapeError(
             where=where,
             what=f"x has shape {tuple(x.shape)}; attention needs (*batch, len, {d_in})",
-            fix="one single token is x[None], shape (1, d_in)",
+            fix=f"one single token is x[None], shape (1, {d_in})",
         )
     if x.shape[-1] != d_in:
         raise ShapeError(
@@ -67,17 +80,20 @@ def check_length(where: str, x: Tensor, context_length: int) -> None:
         )
 
 
-def check_dropout(where: str, dropout: float) -> None:
+_ORDER = "the order is (d_in, d_out, context_length, dropout, ...); dropout=0.1 drops one in ten"
+
+
+def check_dropout(where: str, dropout: object, *, fix: str = _ORDER) -> None:
     """Refuse a `dropout` that is no probability.
 
     Raises:
-        OptionError: `dropout` is not within 0..1.
+        OptionError: `dropout` is no number from 0 to 1.
     """
-    if not 0.0 <= dropout <= 1.0:
+    if not isinstance(dropout, int | float) or not 0.0 <= dropout <= 1.0:
         raise OptionError(
             where=where,
-            what=f"dropout is the share of weights to drop, from 0 to 1; got {dropout}",
-            fix="the order is (d_in, d_out, context_length, dropout, ...); dropout=0.1 drops one in ten",
+            what=f"dropout is the share of weights to drop, from 0 to 1; got {dropout!r}",
+            fix=fix,
         )
 
 

@@ -186,6 +186,20 @@ def test_without_a_mask_every_output_reads_every_token(name):
     assert (jacobian.abs().amax((1, 3)) > 0).all()
 
 
+def test_the_tutorials_causal_mask_aligns_ends():
+    # 2 queries at positions 2 and 3 of 4 keys
+    assert teaching.causal_mask(2, 4).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
+
+
+def test_a_query_with_nothing_to_read_gets_zeros_from_the_tutorials_attend():
+    x = peaked(3, 4).requires_grad_()
+    mask = torch.tensor([[False, False, False], [True, False, False], [True, True, True]])
+    context = teaching.attend(x, x, x, mask)
+    context.sum().backward()
+    assert torch.equal(context[0], torch.zeros(4))
+    assert x.grad.isfinite().all()
+
+
 def test_the_last_causal_output_is_that_of_plain_self_attention():
     torch.manual_seed(123)
     causal = ak.CausalAttention(3, 2, 6, 0.0)
@@ -223,6 +237,13 @@ def test_a_copy_computes_the_same(name, again):
 def test_a_layer_runs_whole_under_compile(name):
     layer, x = made(name), peaked(2, 5, 6)
     torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), layer(x))
+
+
+@pytest.mark.compiled
+def test_multi_head_attention_is_exported_for_any_length():
+    layer, length = made("MultiHeadAttention").eval(), torch.export.Dim("length", min=2, max=8)
+    program = torch.export.export(layer, (peaked(2, 5, 6),), dynamic_shapes=({1: length},))
+    torch.testing.assert_close(program.module()(peaked(2, 8, 6)), layer(peaked(2, 8, 6)))
 
 
 @pytest.mark.parametrize("name", CAUSAL)
@@ -338,8 +359,9 @@ def test_a_number_of_heads_that_cannot_be_is_refused(layer, num_heads):
 
 
 @pytest.mark.messages
-def test_dropout_and_heads_in_the_wrong_order_are_noticed():
+@pytest.mark.parametrize("layer", [ak.MultiHeadAttention, ak.MultiHeadAttentionWrapper])
+def test_dropout_and_heads_in_the_wrong_order_are_noticed(layer):
     with pytest.raises(
         ak.OptionError, match=r"from 0 to 1; got 2(?s:.*)\(d_in, d_out, context_length, dropout"
     ):
-        ak.MultiHeadAttention(6, 4, 8, 2, 0.1)
+        layer(6, 4, 8, 2, 1)

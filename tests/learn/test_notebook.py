@@ -1,9 +1,9 @@
 import json
-import sys
+import socket
 
 import pytest
 
-from attnkit.errors import MissingExtraError, OptionError
+from attnkit.errors import OptionError
 from attnkit.learn import notebook
 
 
@@ -168,11 +168,32 @@ def test_the_tutorial_is_found():
     assert notebook.packaged().name == "attention.ipynb"
 
 
+def test_jupyterlab_prints_little_and_asks_the_network_nothing():
+    command = notebook.lab_command()
+    assert {"--ServerApp.log_level=ERROR", "--LabApp.news_url=None"} <= set(command)
+
+
 @pytest.mark.messages
-def test_without_jupyterlab_the_install_command_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jupyterlab", None)
-    with pytest.raises(MissingExtraError, match=r'pip install "attnkit\[notebook\]"'):
-        notebook.lab_command()
+def test_a_taken_port_is_refused():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(OptionError, match=rf"cannot use port {port} \((?s:.*)leave --port out"):
+            notebook.lab_command(port=port)
+
+
+def test_a_free_port_is_passed_on():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+    assert f"--port={port}" in notebook.lab_command(port=port)
+
+
+@pytest.mark.parametrize(("able", "asked"), [(True, True), (False, False)])
+def test_the_kernel_is_reached_encrypted_where_it_can_be(monkeypatch, able, asked):
+    monkeypatch.setattr("zmq.has", lambda capability: able)
+    assert ("--KernelManager.transport_encryption=auto" in notebook.lab_command()) is asked
 
 
 @pytest.mark.parametrize(("user", "allowed"), [(0, True), (1000, False)])

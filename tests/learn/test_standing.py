@@ -1,16 +1,17 @@
 import pytest
 
 from attnkit import learn
-from attnkit.learn import desk, guessing
+from attnkit.learn import exercises, guessing
 from attnkit.learn.guesses import ALL
+from attnkit.learn.tasks import TASKS
 
 
 @pytest.fixture(autouse=True)
 def _start_anew(monkeypatch):
     monkeypatch.setattr(guessing, "_noted", {})
-    desk.forget()
+    exercises.forget()
     yield
-    desk.forget()
+    exercises.forget()
 
 
 def score(capsys):
@@ -44,3 +45,28 @@ def test_an_exercise_tried_in_vain_names_the_section_to_read_again(capsys):
     assert "read again: section 3, for the exercise 'softmax'" in score(capsys)
     learn.exercise("softmax")(lambda scores: scores.softmax(-1))
     assert "read again" not in score(capsys)
+
+
+def test_all_misses_of_a_section_stand_in_one_line(capsys):
+    learn.guess("loop", "A")
+    learn.guess("sixteen times", "A")
+    learn.exercise("attend")(lambda x: x)
+    wanted = (
+        "read again: section 5, for the guess 'loop' and the guess 'sixteen times' and the exercise 'attend'"
+    )
+    assert wanted in score(capsys)
+
+
+def test_after_the_core_the_other_exercises_come_next(capsys, monkeypatch):
+    done = {task.name: exercises.Progress(attempts=1, solved=task.core) for task in TASKS}
+    monkeypatch.setattr(exercises, "_PROGRESS", done)
+    assert "next: the exercise 'context' in section 4" in score(capsys)
+
+
+def test_a_reader_who_has_solved_everything_is_told_so(capsys, monkeypatch):
+    done = {task.name: exercises.Progress(attempts=1, solved=True) for task in TASKS}
+    monkeypatch.setattr(exercises, "_PROGRESS", done)
+    assert score(capsys).splitlines()[1:] == [
+        "Exercises  17 of 17 solved; of the 8 core ones 8",
+        "  all exercises solved",
+    ]

@@ -87,11 +87,13 @@ def test_an_error_about_dtypes_says_where_dtypes_come_from():
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda query, keys: (keys @ query).tolist(), "A list came back"),
+        (lambda query, keys: (keys @ query).tolist(), "A list of 6 came back"),
         (lambda query, keys: [key @ query for key in keys], "torch.stack"),
         (lambda query, keys: (keys @ query).numpy(), "A NumPy array came back"),
         (lambda query, keys: (keys @ query).sum().item(), "The plain number"),
-        (lambda query, keys: numpy.float64(1.0), "A NumPy array came back"),
+        (lambda query, keys: numpy.float64(1.0), "A NumPy number came back"),
+        (lambda query, keys: (keys @ query,), "A tuple with one tensor in it"),
+        (lambda query, keys: (keys @ query).to_sparse(), "A sparse tensor"),
     ],
 )
 def test_something_other_than_a_tensor_is_named(answer, words):
@@ -119,7 +121,7 @@ def test_a_tensor_on_another_device_is_refused():
 
 def test_a_wrong_shape_without_a_name_says_what_it_should_be():
     text = verdict_on("scores", lambda query, keys: (keys @ query)[None]).text
-    assert text == "(1, 6) came back for query (4,), keys (6, 4); it should be (6,)."
+    assert text == "Shape (1, 6) came back for query (4,), keys (6, 4); it should be (6,)."
 
 
 def test_wrong_parameters_are_told_with_the_right_call():

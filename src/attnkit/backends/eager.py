@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from attnkit.request import Request
+from attnkit.scores import stepped
 from attnkit.shapes import Context, Scores, Weights
 
 name = "eager"
@@ -14,7 +15,7 @@ name = "eager"
 
 def refusal(request: Request) -> str | None:
     """Why this backend cannot run `request`: it runs everything."""
-    del request
+    return None
 
 
 def scores(request: Request, rows: Tensor | None = None) -> Scores:
@@ -23,9 +24,7 @@ def scores(request: Request, rows: Tensor | None = None) -> Scores:
     found = (query * request.scale) @ _each_head(request.key, request.group).mT
     head = torch.arange(query.shape[-3], device=query.device)[:, None, None]
     kv_pos = torch.arange(request.kv_len, device=query.device)
-    for step in request.steps:
-        found = step(found, head, q_pos[:, None], kv_pos[None, :])
-    return found
+    return stepped(request.steps, found, head, q_pos[:, None], kv_pos[None, :])
 
 
 def weights(request: Request, rows: Tensor | None = None) -> Weights:
@@ -40,7 +39,7 @@ def run(request: Request) -> Context:
     if request.dropout:
         kept = torch.empty_like(mixing).bernoulli_(1 - request.dropout, generator=request.generator)
         # at dropout 1 nothing is kept, and 0 / 0 would be nan
-        mixing = mixing * kept / max(1 - request.dropout, torch.finfo(mixing.dtype).tiny)
+        mixing = mixing * kept / (1 - request.dropout or 1.0)
     return mixing @ _each_head(request.value, request.group)
 
 

@@ -1,7 +1,8 @@
 """PyTorch's fused `scaled_dot_product_attention`.
 
 Two traps are kept away from here: its `is_causal` puts the first query at the first key (ours puts the
-last at the last), and its `dropout_p` acts in evaluation too.
+last at the last), and its `dropout_p` acts in evaluation too. One stays: fused kernels have no second
+derivative, and say so only when it is asked of them; `backend="eager"` has it.
 """
 
 from typing import Any
@@ -21,7 +22,7 @@ def refusal(request: Request) -> str | None:
     """Why `scaled_dot_product_attention` cannot compute `request`; None when it can."""
     if request.steps:
         return "it knows no score steps"
-    if not isinstance(request.normalizer, Softmax):
+    if request.normalizer != Softmax():
         return f"it always normalises by softmax, not by {request.normalizer!r}"
     if request.dropout and request.generator is not None:
         return "its dropout draws from PyTorch's own generator alone"
@@ -31,16 +32,18 @@ def refusal(request: Request) -> str | None:
 def run(request: Request) -> Context:
     """The context, `*batch heads q_len d_value`."""
     batch = request.query.shape[:-3]
+    options = _mask_arguments(request)
+    if request.group > 1:
+        options["enable_gqa"] = True
     context = scaled_dot_product_attention(
         _one_batch_axis(request.query),
         _one_batch_axis(request.key),
         _one_batch_axis(request.value),
         dropout_p=request.dropout,
         scale=request.scale,
-        enable_gqa=request.group > 1,
-        **_mask_arguments(request),
+        **options,
     )
-    return context.unflatten(0, batch) if len(batch) > 1 else context[0] if not batch else context
+    return context if len(batch) == 1 else context.reshape(*batch, *context.shape[-3:])
 
 
 def _mask_arguments(request: Request) -> dict[str, Any]:
@@ -55,4 +58,6 @@ def _mask_arguments(request: Request) -> dict[str, Any]:
 
 def _one_batch_axis(tensor: Tensor) -> Tensor:
     """The fused kernels take exactly four axes; other numbers of batch axes would fall to slow code."""
+    if tensor.dim() == 4:
+        return tensor
     return tensor[None] if tensor.dim() == 3 else tensor.flatten(0, -4)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from attnkit.learn.wording import close, dtype
+from attnkit.learn.agreement import close
+from attnkit.learn.wording import dtype, shape
 
 
 class Answer:
@@ -41,9 +42,11 @@ class TensorAnswer(Answer):
     """A tensor with the type of the inputs: float64 in, float64 out; a mask is boolean."""
 
     def trouble(self, raw: object, want: Tensor) -> str | None:
-        """No tensor, another device, or another dtype."""
+        """No tensor, a sparse one, another device, or another dtype."""
         if not isinstance(raw, Tensor):
             return not_a_tensor(raw)
+        if raw.layout != torch.strided:
+            return "A sparse tensor came back; an ordinary one is wanted: .to_dense() makes it."
         if raw.device != want.device:
             return (
                 f"Your tensor is on {raw.device}, the inputs are on {want.device}: make new tensors where "
@@ -65,7 +68,7 @@ class TensorAnswer(Answer):
     def tensor(self, raw: object, inputs: tuple[object, ...]) -> Tensor:
         """The answer itself."""
         assert isinstance(raw, Tensor)
-        return raw
+        return raw.as_subclass(Tensor)
 
     def praise(self, wants: list[Tensor]) -> str:
         """Says of a float answer that the gradient was looked at too."""
@@ -77,7 +80,7 @@ class MatricesAnswer(Answer):
     """Two square matrices for `n` positions, compared by the weights that they make of one-hot positions."""
 
     def trouble(self, raw: object, want: Tensor) -> str | None:
-        """No pair of tensors."""
+        """No pair of tensors, or one of another shape."""
         if not isinstance(raw, tuple | list) or len(raw) != 2:
             return (
                 f"Two matrices are wanted, W_query and W_key, with a comma between; {kind_of(raw)} came back."
@@ -85,6 +88,8 @@ class MatricesAnswer(Answer):
         for name, matrix in zip(("W_query", "W_key"), raw, strict=True):
             if not isinstance(matrix, Tensor):
                 return f"{name}: {not_a_tensor(matrix)}"
+            if matrix.shape != want.shape:
+                return f"{name} has shape {shape(matrix)}; for n = {len(want)} it should be {shape(want)}."
         return None
 
     def tensor(self, raw: object, inputs: tuple[object, ...]) -> Tensor:
@@ -93,11 +98,6 @@ class MatricesAnswer(Answer):
         assert isinstance(raw, tuple | list)
         assert isinstance(n, int)
         w_query, w_key = raw
-        for name, matrix in (("W_query", w_query), ("W_key", w_key)):
-            if tuple(matrix.shape) != (n, n):
-                raise ValueError(
-                    f"{name} has shape {tuple(matrix.shape)}; for n = {n} it should be ({n}, {n})"
-                )
         scores = w_query.detach().double() @ w_key.detach().double().T
         return (scores / n**0.5).softmax(-1)
 
@@ -111,22 +111,27 @@ class LayerAnswer(Answer):
     """An `nn.Linear` made from `weight` (d_in, d_out), compared by its answers to unit vectors and zero."""
 
     def trouble(self, raw: object, want: Tensor) -> str | None:
-        """No `nn.Linear`."""
-        if isinstance(raw, nn.Linear):
-            return None
-        return f"An nn.Linear is wanted: the layer itself, not what it computes; {kind_of(raw)} came back."
+        """No `nn.Linear`, or one of another shape or dtype."""
+        if not isinstance(raw, nn.Linear):
+            return (
+                f"An nn.Linear is wanted: the layer itself, not what it computes; {kind_of(raw)} came back."
+            )
+        d_in, d_out = len(want) - 1, want.shape[1]
+        if tuple(raw.weight.shape) != (d_out, d_in):
+            return (
+                f"Your layer maps {raw.weight.shape[1]} numbers to {raw.weight.shape[0]}; it should map "
+                f"{d_in} to {d_out}."
+            )
+        if raw.weight.dtype != want.dtype:
+            return f"Your layer holds {dtype(raw.weight)}, and `weight` is {dtype(want)}: keep its dtype."
+        return None
 
     def tensor(self, raw: object, inputs: tuple[object, ...]) -> Tensor:
         """The answers to the unit vectors and, last, to zero: (d_in + 1, d_out)."""
         assert isinstance(raw, nn.Linear)
         assert isinstance(inputs[0], Tensor)
-        d_in, d_out = inputs[0].shape
-        if tuple(raw.weight.shape) != (d_out, d_in):
-            raise ValueError(
-                f"the layer maps {raw.weight.shape[1]} numbers to {raw.weight.shape[0]}; it should map "
-                f"{d_in} to {d_out}"
-            )
-        probe = torch.cat([torch.eye(d_in), torch.zeros(1, d_in)]).to(raw.weight.dtype)
+        d_in = len(inputs[0])
+        probe = torch.cat([torch.eye(d_in), torch.zeros(1, d_in)])
         return raw(probe).detach()
 
     def fault(self, raw: object, inputs: tuple[object, ...]) -> str | None:
@@ -147,11 +152,15 @@ class LayerAnswer(Answer):
 
 
 def kind_of(value: object) -> str:
-    """What a value is, with its article: "a list", "a NumPy array", "nothing"."""
+    """What a value is, with its article: "a list of 6", "a NumPy array", "nothing"."""
     if value is None:
         return "nothing"
     if type(value).__module__ == "numpy":
-        return "a NumPy array"
+        return "a NumPy array" if hasattr(value, "__len__") else "a NumPy number"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    if inspect.isclass(value):
+        return f"the class {value.__name__}"
     if inspect.isroutine(value):
         return "a function"
     name = type(value).__name__
@@ -161,8 +170,10 @@ def kind_of(value: object) -> str:
 def not_a_tensor(raw: object) -> str:
     """The sentence for an answer that should have been a tensor."""
     if type(raw).__module__ == "numpy":
-        return "A NumPy array came back; stay with tensors, so that the gradient can follow."
+        return f"{_capital(kind_of(raw))} came back; stay with tensors, so that the gradient can follow."
     if isinstance(raw, tuple | list) and raw and all(isinstance(part, Tensor) for part in raw):
+        if len(raw) == 1:
+            return f"A {type(raw).__name__} with one tensor in it came back; the tensor itself is wanted."
         return (
             f"A {type(raw).__name__} of {len(raw)} tensors came back; one tensor is wanted. torch.stack "
             "makes one of them."
@@ -172,4 +183,8 @@ def not_a_tensor(raw: object) -> str:
             f"The plain number {raw} came back; a tensor is wanted. (.item() leaves the tensors, and the "
             "gradient.)"
         )
-    return f"{kind_of(raw).capitalize()} came back; a tensor is wanted."
+    return f"{_capital(kind_of(raw))} came back; a tensor is wanted."
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]

@@ -1,35 +1,32 @@
 """The verdict on a reader's function, in four steps.
 
 1. Before any number: nothing written or returned, an error, no tensor, another dtype or shape.
-2. Equal to the right answer on every input; then the quiet checks (inputs, gradient, a second call).
+2. Equal to the right answer on every input; then what keeps it from being right all the same (see almost.py).
 3. Equal on every input to a mistake that has a name: its sentence.
 4. Otherwise the strongest property that fails, then the first entry that differs.
 """
 
 import inspect
 
+import torch
 from torch import Tensor
 
+from attnkit.learn.agreement import close, same_entries
+from attnkit.learn.almost import almost_right, other_answer
 from attnkit.learn.answers import kind_of
 from attnkit.learn.calling import Failure, is_stub, untouched
-from attnkit.learn.quiet import other_answer, quiet_fault
 from attnkit.learn.task import Function, Property, Sample, Task, Wrong
 from attnkit.learn.trials import Trial, sample_of, tried
 from attnkit.learn.verdict import Kind, Verdict
-from attnkit.learn.wording import close, count, given, number, same_entries, shape
+from attnkit.learn.wording import count, given, number, shape
 
 
 def judge(task: Task, function: object) -> Verdict:
     """The verdict on `function`, which need not even be one; nothing it does reaches beyond the call."""
-    if not callable(function):
-        text = (
-            f"A function is wanted, and this is {kind_of(function)}: hand over the name of your function "
-            "alone, without parentheses behind it."
-        )
-        return Verdict(task.name, "trouble", text)
     misfit = _misfit(task, function)
     if misfit:
         return Verdict(task.name, "trouble", misfit)
+    assert callable(function)
     with untouched():
         return _Attempt(task, function).outcome()
 
@@ -39,8 +36,18 @@ def _unwritten(task: Task) -> Verdict:
     return Verdict(task.name, "unwritten", text)
 
 
-def _misfit(task: Task, function: Function) -> str | None:
-    """What is wrong with the parameters of `function`, if anything."""
+def _misfit(task: Task, function: object) -> str | None:
+    """Why `function` cannot even be called, if it cannot."""
+    if inspect.isclass(function):
+        return (
+            f"A function is wanted, and this is {kind_of(function)}: make an instance that can be called, or "
+            "write a function."
+        )
+    if not callable(function):
+        return (
+            f"A function is wanted, and this is {kind_of(function)}: hand over the name of your function "
+            "alone, without parentheses behind it."
+        )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -50,7 +57,7 @@ def _misfit(task: Task, function: Function) -> str | None:
     except TypeError:
         names = ", ".join(task.inputs)
         return (
-            f"It is called with {count(len(task.inputs), 'argument')}, {task.name}({names}); yours takes "
+            f"Your function is called with {count(len(task.inputs), 'argument')}, {task.name}({names}); yours takes "
             f"{signature}."
         )
     return None
@@ -83,7 +90,7 @@ class _Attempt:
         if any(trial.trouble for trial in self.trials):
             return self._says("trouble", self._trouble())
         if self._right():
-            fault = quiet_fault(self.task, self.function, self.trials, self.wants)
+            fault = almost_right(self.task, self.function, self.trials, self.wants)
             praise = self.task.answer.praise(self.wants)
             return self._says("almost", fault) if fault else self._says("right", praise)
         named = self._named()
@@ -146,7 +153,7 @@ class _Attempt:
         for sample in self.samples:
             if sample.got.shape != sample.want.shape:
                 return (
-                    f"{self._so_far()}{shape(sample.got)} came back for {self._given(sample.inputs)}; it "
+                    f"{self._so_far()}Shape {shape(sample.got)} came back for {self._given(sample.inputs)}; it "
                     f"should be {shape(sample.want)}."
                 )
         return None
@@ -193,6 +200,11 @@ def _said(says: Property, sample: Sample) -> str | None:
 
 def _first_difference(got: Tensor, want: Tensor) -> str:
     agree = same_entries(got, want)
+    if want.dtype == torch.bool and not agree.any():
+        return "True and False are exchanged everywhere."
+    times = (got * want).sum() / (want * want).sum()
+    if want.dtype != torch.bool and times != 0 and close(got, times * want):
+        return f"Every number is {number(times)} times the right one."
     place = (~agree).nonzero()[0].tolist()
     index = tuple(place)
     where = f"entry {place}" if place else "the number"

@@ -5,10 +5,10 @@ told apart by a digest of its sources, which the tutorial carries in its metadat
 """
 
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,10 +16,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from attnkit.errors import MissingExtraError, OptionError
+from attnkit.errors import OptionError
 
 NAME = "attention.ipynb"
 _COMMAND = "attnkit learn"
+# the address is told at level CRITICAL and stays; the questions about news and updates would reach for the network
+_QUIET = (
+    "--ServerApp.log_level=ERROR",
+    "--LabApp.log_level=ERROR",
+    "--LabApp.news_url=None",
+    "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+)
 
 
 def digest(cells: Iterable[Mapping[str, Any]]) -> str:
@@ -74,16 +81,13 @@ def lab_command(*, port: int | None = None, browser: bool = True) -> list[str]:
     """The command that opens the tutorial in JupyterLab, under this very Python.
 
     Raises:
-        MissingExtraError: JupyterLab is not installed.
+        OptionError: `port` is taken or not allowed.
     """
-    if importlib.util.find_spec("jupyterlab") is None:
-        raise MissingExtraError(
-            where=_COMMAND,
-            what="the tutorial opens in JupyterLab, which is not installed",
-            fix='pip install "attnkit[notebook]"',
-        )
-    command = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{NAME}"]
+    command = [sys.executable, "-m", "jupyterlab", f"--LabApp.default_url=/lab/tree/{NAME}", *_QUIET]
+    if _can_encrypt():
+        command.append("--KernelManager.transport_encryption=auto")  # without it each kernel prints a warning
     if port is not None:
+        _check_free(port)
         command.append(f"--port={port}")
     if not browser:
         command.append("--no-browser")
@@ -99,6 +103,27 @@ def start(command: Sequence[str], folder: Path) -> int:
         os.chdir(folder)
         os.execv(command[0], list(command))
     return subprocess.call(command, cwd=folder)
+
+
+def _can_encrypt() -> bool:
+    import zmq  # comes with JupyterLab
+
+    return bool(zmq.has("curve"))
+
+
+def _check_free(port: int) -> None:
+    # JupyterLab itself would take the next port without a word
+    with socket.socket() as probe:
+        if os.name == "posix":
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port just left counts as free
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as refused:
+            raise OptionError(
+                where=_COMMAND,
+                what=f"cannot use port {port} ({refused.strerror})",
+                fix="name another one, or leave --port out: a free one is then found",
+            ) from refused
 
 
 def _told_of_original(overwrite: bool) -> str:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from attnkit.learn.agreement import close
 from attnkit.learn.task import Property, Sample
-from attnkit.learn.wording import close, number
+from attnkit.learn.wording import number
 
 
 def no_nan(sample: Sample) -> str | None:
@@ -128,10 +129,10 @@ def linear_in(index: int, noun: str) -> Property:
         answer = sample.call(*inputs)
         if close(answer, 2 * sample.got):
             return None
-        ratio = answer.norm() / sample.got.norm()
-        return (
-            f"Twice as long {noun} should give twice the answer; yours grows by a factor of {number(ratio)}."
-        )
+        grows = f"yours grows by a factor of {number(answer.norm() / sample.got.norm())}"
+        if grows.endswith(" 2"):
+            grows = f"some number of yours is off by {number((answer - 2 * sample.got).abs().max())}"
+        return f"Twice as long {noun} should give twice the answer; {grows}."
 
     return holds
 

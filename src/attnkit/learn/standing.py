@@ -1,27 +1,30 @@
 """How far the reader has come: guesses that were right, exercises that are solved, and what to read again."""
 
-from attnkit.learn.desk import progress
+from attnkit.learn.exercises import progress
 from attnkit.learn.guesses import ALL
 from attnkit.learn.guessing import right_guesses
+from attnkit.learn.tasks import TASKS
 
 
 def score() -> None:
     """Print the reader's score of this session, and the section to read again for each miss."""
-    guessed = right_guesses()
-    exercises = progress()
-    solved = [exercise for exercise in exercises if exercise.solved]
-    core = [exercise for exercise in exercises if exercise.core]
+    guessed, so_far = right_guesses(), progress()
+    solved = [task for task in TASKS if so_far[task.name].solved]
+    unsolved = [task for task in TASKS if not so_far[task.name].solved]
+    core = [task for task in TASKS if task.core]
     print(f"Guesses    {sum(guessed.values())} of {len(guessed)} right; {len(ALL) - len(guessed)} not made")
     print(
-        f"Exercises  {len(solved)} of {len(exercises)} solved; "
-        f"of the {len(core)} core ones {sum(exercise.solved for exercise in core)}"
+        f"Exercises  {len(solved)} of {len(TASKS)} solved; "
+        f"of the {len(core)} core ones {sum(task.core for task in solved)}"
     )
-    again = {ALL[key].section: f"the guess {key!r}" for key, right in guessed.items() if not right}
-    again |= {e.section: f"the exercise {e.name!r}" for e in exercises if e.attempts and not e.solved}
-    for section, why in sorted(again.items()):
-        print(f"  read again: section {section}, for {why}")
-    unsolved = [exercise for exercise in core if not exercise.solved]
+    missed = [(ALL[key].section, f"the guess {key!r}") for key, right in guessed.items() if not right]
+    missed += [(t.section, f"the exercise {t.name!r}") for t in unsolved if so_far[t.name].attempts]
+    for section in sorted({section for section, _ in missed}):
+        whats = " and ".join(what for place, what in missed if place == section)
+        print(f"  read again: section {section}, for {whats}")
     if unsolved:
-        print(f"  next: the exercise {unsolved[0].name!r} in section {unsolved[0].section}")
-    elif len(solved) == len(exercises):
+        # the core carries the story, so it comes first
+        following = min(unsolved, key=lambda task: not task.core)
+        print(f"  next: the exercise {following.name!r} in section {following.section}")
+    else:
         print("  all exercises solved")

@@ -1,14 +1,13 @@
 """One call of a function on one input of an exercise, and everything that can be known from it."""
 
-import contextlib
 from dataclasses import dataclass
 
 from torch import Tensor
 
+from attnkit.learn.agreement import close
 from attnkit.learn.answers import Answer
-from attnkit.learn.calling import Failure, copies, failure_of, silent
+from attnkit.learn.calling import Failure, copies, failure_of, guarded
 from attnkit.learn.task import Function, Sample
-from attnkit.learn.wording import close
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,12 +49,12 @@ def tried(
     seen = copies(inputs)
     raw: object = None
     try:
-        with contextlib.nullcontext() if aloud else silent():
+        with guarded(aloud=aloud):
             raw = answer.ask(function, seen)
         trouble = None if want is None else answer.trouble(raw, want)
         tensor = None if trouble else answer.tensor(raw, inputs)
     except Exception as error:
-        return Trial(inputs, seen, raw, failure=failure_of(error, function))
+        return Trial(inputs, seen, raw, failure=failure_of(error))
     return Trial(inputs, seen, raw, tensor, trouble=trouble)
 
 
@@ -65,7 +64,7 @@ def sample_of(
     """The sample that sentences and properties look at; `trial` has a tensor."""
 
     def call(*inputs: object) -> Tensor:
-        with silent():
+        with guarded():
             return answer.tensor(answer.ask(function, copies(inputs)), inputs)
 
     assert trial.tensor is not None

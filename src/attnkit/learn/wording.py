@@ -48,15 +48,3 @@ def given(names: Sequence[str], inputs: Sequence[object]) -> str:
 def count(amount: int, noun: str) -> str:
     """An amount with its noun: "1 input", "3 inputs"."""
     return f"{amount} {noun}{'' if amount == 1 else 's'}"
-
-
-def close(one: Tensor, other: Tensor) -> bool:
-    """Whether two tensors have one shape and the same numbers to 1e-4 relative; nan equals nan."""
-    if one.shape != other.shape:
-        return False
-    return torch.allclose(one.double(), other.double(), rtol=1e-4, atol=1e-6, equal_nan=True)
-
-
-def same_entries(one: Tensor, other: Tensor) -> Tensor:
-    """Entry by entry, whether two tensors of one shape agree, by the measure of `close`."""
-    return torch.isclose(one.double(), other.double(), rtol=1e-4, atol=1e-6, equal_nan=True)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 from torch import Tensor
 
 from attnkit.errors import OptionError
@@ -41,11 +42,7 @@ def weights(
     where = "viewer.weights"
     entries = numbers(where, "weights", weights, "q_len kv_len")
     rows, columns = _words(where, entries, queries, keys)
-    best = [int(entries[row].argmax()) for row in range(len(rows))]
-    seen = [
-        f"{rows[row]!r} reads {columns[best[row]]!r} most ({entries[row, best[row]]:.2f})"
-        for row in range(len(rows))
-    ]
+    seen = [_most(row, columns, line) for row, line in zip(rows, entries, strict=True)]
     if marked:
         seen = [
             f"{rows[row]!r} reads {columns[column]!r} with weight {entries[row, column]:.2f}"
@@ -104,12 +101,18 @@ def cards(
     columns = labels(where, "cards", cards, entries.shape[1])
     rows = labels(where, "questions", questions, entries.shape[0])
     _inside(where, entries, [(row, 0) for row in framed])
-    seen = "; ".join(
-        f"{row} reads {columns[int(line.argmax())]} ({line.max():.2f})"
-        for row, line in zip(rows, entries, strict=True)
-    )
+    seen = "; ".join(_most(row, columns, line) for row, line in zip(rows, entries, strict=True))
     alt = f"{title or 'What is read'}: {seen}{'; ' + below if below else ''}."
     return _map(entries, rows, columns, kind="weights", title=title, alt=alt, framed=framed, below=below)
+
+
+def _most(row: str, columns: list[str], line: Array) -> str:
+    """What one row reads most, in words."""
+    if not numpy.isfinite(line).all():
+        return f"{row!r} is nan"
+    if not line.any():
+        return f"{row!r} reads nothing"
+    return f"{row!r} reads {columns[int(line.argmax())]!r} most ({line.max():.2f})"
 
 
 def _words(

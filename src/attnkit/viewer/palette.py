@@ -18,6 +18,18 @@ LINES = (RIGHT, WRONG, FOURTH, FIFTH, INK, "#E69F00", "#56B4E9", "#7A5195")
 
 FONT = "DejaVu Sans"
 MONO = "DejaVu Sans Mono"
+MORE_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "WenQuanYi Zen Hei",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Noto Emoji",
+    "Segoe UI Symbol",
+    "Segoe UI Emoji",
+)
 TITLE_SIZE = 12.0
 TEXT_SIZE = 10.0
 SMALL_SIZE = 8.5

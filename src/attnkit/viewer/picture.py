@@ -16,7 +16,7 @@ import numpy
 
 from attnkit.errors import need
 from attnkit.viewer import palette
-from attnkit.viewer.sheet import Point, Sheet
+from attnkit.viewer.sheet import Point, Sheet, without_glyph_warnings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +51,8 @@ class Picture:
         agg = need("matplotlib.backends.backend_agg", extra="view", where="viewer")
         images = need("PIL.Image", extra="view", where="viewer")
         canvas = agg.FigureCanvasAgg(self.figure)
-        canvas.draw()
+        with without_glyph_warnings():
+            canvas.draw()
         image = images.fromarray(numpy.asarray(canvas.buffer_rgba())).convert("RGB")
         file = io.BytesIO()
         image.quantize(256, dither=images.Dither.NONE).save(file, format="png", optimize=True)
@@ -59,7 +60,8 @@ class Picture:
 
     def save(self, path: str | Path) -> None:
         """Write the picture to `path`; its ending (.png, .svg, .pdf) says in which form."""
-        self.figure.savefig(path, dpi=palette.DOTS, facecolor="white")
+        with without_glyph_warnings():
+            self.figure.savefig(path, dpi=palette.DOTS, facecolor="white")
 
     def __repr__(self) -> str:
         return f"Picture({self.alt!r})"

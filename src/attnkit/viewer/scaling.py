@@ -27,12 +27,13 @@ def powers(
     ylabel: str = "",
     title: str = "",
 ) -> Picture:
-    """Measured dots on two logarithmic axes, with dashed lines of a given slope through their last dots.
+    """Measured dots on two logarithmic axes; where a law is given, on its dashed line through their last dot.
 
     Args:
         x: `sizes`, above 0.
         curves: a name and `sizes` measured numbers each, above 0.
-        slopes: for some of the names, the text and the slope (1 grows as x, 2 as its square) of a dashed line.
+        slopes: for some of the names, the law: its text and its slope (1 grows as x, 2 as its square). The dots of
+            the others are joined by a thin line.
         xlabel: what x is.
         ylabel: what is measured.
         title: says what is seen.
@@ -69,6 +70,10 @@ def _paint(
 ) -> None:
     sheet.title(axis[0])
     axes = _logarithmic(sheet, sizes, lines, top=top, axis=axis)
+    for number, (name, line) in enumerate(lines.items()):
+        look: dict[str, Any] = {"color": palette.LINES[number % len(palette.LINES)], "marker": "o"}
+        look |= {"markersize": 7, "clip_on": False, "zorder": 4, "linewidth": 1.5}
+        axes.plot(sizes, line, linestyle="none" if name in slopes else "-", **look)
     for name, (_, slope) in slopes.items():
         line = float(lines[name][-1]) * (sizes / sizes[-1]) ** slope
         axes.plot(sizes, line, color=palette.GUESS, linewidth=1.4, dashes=(4, 3), zorder=3)
@@ -95,12 +100,6 @@ def _logarithmic(
     )
     axes.set_xscale("log", base=2)
     axes.set_yscale("log", base=2 if span < 300 else 10)
-    for number, line in enumerate(lines.values()):
-        shade = palette.LINES[number % len(palette.LINES)]
-        axes.plot(sizes, line, color=shade, linewidth=3.0, alpha=0.3)
-        axes.plot(
-            sizes, line, color=shade, linestyle="none", marker="o", markersize=7, clip_on=False, zorder=4
-        )
     shown = sizes[:: -(-len(sizes) // 8)].tolist()
     axes.set_xticks(shown, [f"{size:,.0f}" if size >= 1 else f"{size:g}" for size in shown])
     if span < 1e6:

@@ -4,7 +4,9 @@ Inches, not fractions of a figure: a cell keeps its size however many boxes stan
 before it is drawn.
 """
 
-from collections.abc import Sequence
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,22 @@ else:
     Axes = Figure = Any
 
 
+@contextlib.contextmanager
+def without_glyph_warnings() -> Iterator[None]:
+    """Where no installed font has a sign, a box stands for it; that is seen in the picture and needs no warning."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from font", UserWarning)
+        yield
+
+
+@lru_cache(maxsize=1)
+def families() -> list[str]:
+    """The font of all texts, then those installed that hold Chinese, Japanese, Korean and emoji."""
+    fonts = need("matplotlib.font_manager", extra="view", where="viewer")
+    installed = {font.name for font in fonts.fontManager.ttflist}
+    return [palette.FONT, *(name for name in palette.MORE_FONTS if name in installed)]
+
+
 @lru_cache(maxsize=4096)
 def text_width(
     words: str, *, size: Number = palette.TEXT_SIZE, mono: bool = False, bold: bool = False
@@ -28,12 +46,14 @@ def text_width(
     """The width of `words` in inches; of the longest line, where there are several."""
     fonts = need("matplotlib.font_manager", extra="view", where="viewer")
     paths = need("matplotlib.textpath", extra="view", where="viewer")
-    family, weight = (palette.MONO if mono else palette.FONT), ("bold" if bold else "normal")
+    family, weight = (palette.MONO if mono else families()), ("bold" if bold else "normal")
     font = fonts.FontProperties(family=family, size=size, weight=weight)
-    widths = (
-        paths.text_to_path.get_text_width_height_descent(line, font, False)[0] for line in words.split("\n")
-    )
-    return max(widths, default=0.0) / 72
+    with without_glyph_warnings():
+        widths = [
+            paths.text_to_path.get_text_width_height_descent(line, font, False)[0]
+            for line in words.split("\n")
+        ]
+    return max(widths) / 72
 
 
 def widest(words: Sequence[str], *, size: Number = palette.TEXT_SIZE) -> float:
@@ -104,7 +124,7 @@ class Sheet:
         style = {
             "ha": "center",
             "va": "center",
-            "family": palette.FONT,
+            "family": families(),
             "parse_math": False,
             "zorder": 5,
         } | how

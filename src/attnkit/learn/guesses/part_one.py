@@ -45,8 +45,8 @@ GUESSES: tuple[Guess, ...] = (
         section=4,
         choices=("yes, with the right query", "never", "only if some scores are negative"),
         truth="B",
-        because="shares that are never negative and sum to 1 cannot leave the hull, "
-        "and its farthest corner is the longest value, 2.247.",
+        because="shares that are never negative and sum to 1 cannot lead out of the shape with the words as corners, "
+        "and its farthest corner is the longest value, 2.247 long.",
     ),
     Guess(
         "loop",

@@ -6,7 +6,7 @@ GUESSES: tuple[Guess, ...] = (
     Guess(
         "five curves",
         section=14,
-        choices=("the fastest", "one of the three slow ones", "a middle one"),
+        choices=("the fastest", "one of the three slow ones", "the second fastest"),
         truth="B",
         because="the two fastest read the answer instead of finding it, and cut off from it they are right less than "
         "one time in four; the slow three play on, and it takes two more tests to tell the right one.",

@@ -8,7 +8,7 @@ GUESSES: tuple[Guess, ...] = (
         section=7,
         choices=("0.9 as well", "less", "depends on the other words"),
         truth="A",
-        because="x @ x.T is its own mirror image, with a largest difference of 0.0.",
+        because="word i times word j adds up the same products as word j times word i, so the table is its own mirror.",
     ),
     Guess(
         "sum of 64",

@@ -95,5 +95,3 @@ def scores(query, keys):
 """,
     properties=(no_nan, follows_exchange({1: 0}, 0, "keys"), linear_in(0, "a query"), linear_in(1, "keys")),
 )
-
-TASKS = (SCORES,)

@@ -81,5 +81,3 @@ def context(weights, values):
         linear_in(0, "weights"),
     ),
 )
-
-TASKS = (CONTEXT,)

@@ -94,5 +94,3 @@ def attend(x):
 """,
     properties=(no_nan, follows_exchange({0: 0}, 0, "words")),
 )
-
-TASKS = (ATTEND,)

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from attnkit.learn.answers import MatricesAnswer
+from attnkit.learn.properties import no_nan
 from attnkit.learn.task import Sample, Task, Wrong
 from attnkit.learn.wording import number
 
@@ -51,9 +52,9 @@ def _left_neighbour_is_read(at: Sample) -> str | None:
         return None
     worst = int(_left(at).argmin()) + 1
     most = int(at.got[worst].argmax())
-    if most == worst - 1:
+    if at.got[worst, worst - 1] > at.got[worst].max() - 1e-4:
         return (
-            f"Position {worst} of {len(at.got)} reads its left neighbour with {number(at.got[worst, most])} "
+            f"Position {worst} of {len(at.got)} reads its left neighbour with {number(at.got[worst, worst - 1])} "
             "only; every position should with 0.99 or more."
         )
     return (
@@ -89,8 +90,8 @@ PREVIOUS_WORD = Task(
             "itself",
             lambda n: (50 * torch.eye(n), torch.eye(n)),
             lambda at: (
-                f"Position 1 reads itself with {number(at.got[1, 1])}, and so does every other: query and "
-                "key are the same vector. One of the two matrices has to shift."
+                f"Every position reads itself most, position 1 with {number(at.got[1, 1])}: query i and key i "
+                "point the same way. One of the two matrices has to shift."
             ),
             match=lambda at: bool((_reads(at, 0) > 0.5).all()),
         ),
@@ -117,8 +118,8 @@ PREVIOUS_WORD = Task(
             lambda n: (-50 * torch.eye(n), _shift(n, 1)),
             lambda at: (
                 f"Everybody but the left neighbour is read: position 1 gives it {number(at.got[1, 0])} and "
-                f"each other position {number(at.got[1, 1])}. The score that should be the largest is the "
-                "smallest: look at the sign."
+                f"every other position {number(at.got[1, 1:].min())} or more. The score that "
+                "should be the largest is the smallest: look at the sign."
             ),
             match=_shunned,
         ),
@@ -126,8 +127,8 @@ PREVIOUS_WORD = Task(
             "even",
             lambda n: (torch.zeros(n, n), _shift(n, 1)),
             lambda at: (
-                f"All weights are {number(at.got[1, 0])}, 1 in {len(at.got)}: all scores of a row are equal, "
-                "so nobody is asked for."
+                f"From position 1 on, all weights are {number(at.got[1, 0])}, 1 in {len(at.got)}: the scores of "
+                "a row are as good as equal, so nobody is asked for."
             ),
             match=_even,
         ),
@@ -146,8 +147,6 @@ def previous_word(n):
     return W_query, W_key
 """,
     answer=MatricesAnswer(),
-    properties=(_left_neighbour_is_read,),
+    properties=(no_nan, _left_neighbour_is_read),
     accepts=_sharp,
 )
-
-TASKS = (PREVIOUS_WORD,)

@@ -96,5 +96,3 @@ def scaled_scores(query, key):
 """,
     properties=(no_nan, follows_exchange({1: 1}, 2, "keys"), linear_in(0, "queries")),
 )
-
-TASKS = (SCALED_SCORES,)

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from attnkit.learn.agreement import close
 from attnkit.learn.answers import LayerAnswer
 from attnkit.learn.task import Draws, Sample, Task, Wrong
-from attnkit.learn.wording import close, extent, number
+from attnkit.learn.wording import extent, number
 
 _draw = Draws(9)
 
@@ -24,12 +25,13 @@ def _shifted(at: Sample) -> bool:
     return bool((zero.abs() > 1e-6).any()) and close(at.got[:-1] - zero, at.want[:-1])
 
 
-def _fresh(at: Sample) -> bool:
-    """Numbers in the range in which a new layer draws them, none of them from `weight`."""
-    weight = at.tensor(0)
-    own = at.got[:-1] - at.got[-1]
-    taken = torch.isclose(own[..., None], weight.flatten(), rtol=1e-4)
-    return bool((own.abs() <= 1.001 / len(weight) ** 0.5).all()) and not bool(taken.any())
+def _does_not_look(at: Sample) -> bool:
+    """The layer would be the same for another `weight` of this shape."""
+    layers = []
+    for weight in (at.tensor(0), at.tensor(0).flip(0)):
+        torch.default_generator.manual_seed(0)
+        layers.append(at.call(weight))
+    return close(*layers)
 
 
 def _from_zero(at: Sample) -> str:
@@ -79,10 +81,10 @@ TO_LINEAR = Task(
             "not copied",
             lambda weight: nn.Linear(*weight.shape, bias=False),
             lambda at: (
-                f"The layer still has its own random numbers ({extent(at.got[:-1])}): none of the "
-                f"{at.tensor(0).numel()} of `weight` is in it."
+                f"Your layer holds numbers of its own ({extent(at.got[:-1])}): none of the "
+                f"{at.tensor(0).numel()} of `weight` has reached it."
             ),
-            match=_fresh,
+            match=_does_not_look,
         ),
     ),
     hints=(
@@ -100,5 +102,3 @@ def to_linear(weight):
 """,
     answer=LayerAnswer(),
 )
-
-TASKS = (TO_LINEAR,)

@@ -204,5 +204,3 @@ def masked_weights(scores, mask):
 """,
     properties=(no_nan, rows_sum_to_one, hidden_keys_get_nothing),
 )
-
-TASKS = (CAUSAL_MASK, MASKED_WEIGHTS)

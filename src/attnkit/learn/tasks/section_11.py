@@ -140,5 +140,3 @@ def dropout(weights, random, p, training):
 """,
     properties=(no_nan, linear_in(0, "weights")),
 )
-
-TASKS = (DROPOUT,)

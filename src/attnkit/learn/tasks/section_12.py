@@ -102,5 +102,3 @@ def padding_mask(lengths, kv_len):
     return words[:, None, :]
 """,
 )
-
-TASKS = (PADDING_MASK,)

@@ -2,8 +2,9 @@
 
 from torch import Tensor
 
+from attnkit.learn.agreement import same_entries
 from attnkit.learn.task import Draws, Sample, Task, Wrong
-from attnkit.learn.wording import number, same_entries, shape
+from attnkit.learn.wording import number, shape
 
 _draw = Draws(13)
 
@@ -158,5 +159,3 @@ def merge_heads(context):
     return words.reshape(batch, length, num_heads * head_dim)
 """,
 )
-
-TASKS = (SPLIT_HEADS, MERGE_HEADS)

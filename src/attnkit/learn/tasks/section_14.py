@@ -5,11 +5,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attnkit.learn.panel import PANEL, PanelAnswer
 from attnkit.learn.task import Draws, Sample, Task, Wrong
+from attnkit.learn.tasks.panel import PANEL, PanelAnswer
 from attnkit.learn.wording import number
 
-_X = Draws(141)(7, 6, spread=1.0)
+# of two lengths: a test that changes words at one place alone misses the hole in one of them
+_draw = Draws(141)
+_X, _LONGER = _draw(7, 6, spread=1.0), _draw(10, 6, spread=1.0)
 _HONEST = torch.tensor([model.honest for model in PANEL])
 Attention = Callable[[Tensor], Tensor]
 
@@ -92,7 +94,7 @@ IS_CAUSAL = Task(
         "Write the test: True if no output of attention(x) depends on a later word, False if one does. It is "
         "judged on 3 honest models and 8 cheats."
     ),
-    cases=((PANEL, _X),),
+    cases=((PANEL, _X), (PANEL, _LONGER)),
     right=_right,
     wrongs=(
         Wrong(
@@ -148,17 +150,17 @@ IS_CAUSAL = Task(
             "changes the past",
             lambda attention, x: _same(attention(_changed(x, 0))[1:], attention(x)[1:]),
             lambda at: (
-                f"Nothing passes, and {_accused(at)} are called cheats: you compare outputs that may move, "
-                "those of the changed word or of later ones. Only the outputs before the first changed word "
-                "must stay."
+                f"Nothing passes, and {_accused(at)} are called cheats. Do you compare outputs that may move, "
+                "those of the changed word or of later ones? Only the outputs before the first changed word "
+                "must stay, to about 1e-15. (And 0 times nan is nan: change words to numbers.)"
             ),
         ),
         Wrong(
             "compares all",
             lambda attention, x: _same(attention(_changed(x, -1)), attention(x)),
             lambda at: (
-                f"{_accused(at)} are called cheats: you compare all outputs, also that of the changed word "
-                "itself, which may move. Leave out the changed word and what follows it."
+                f"{_accused(at)} are called cheats: among the outputs that you compare is that of a changed "
+                "word itself, which may move. Leave out the first changed word and what follows it."
             ),
         ),
         Wrong(
@@ -190,5 +192,3 @@ def is_causal(attention, x):
     answer=PanelAnswer(),
     properties=(_no_cheat_passes, _no_honest_one_is_accused),
 )
-
-TASKS = (IS_CAUSAL,)

@@ -94,5 +94,3 @@ def previous_word_score(weights):
 """,
     properties=(no_nan, linear_in(0, "weights")),
 )
-
-TASKS = (PREVIOUS_WORD_SCORE,)

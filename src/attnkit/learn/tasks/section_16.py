@@ -173,5 +173,3 @@ def cross_attention(x, memory, W_query, W_key, W_value):
         follows_exchange({0: 0}, 0, "words of x"),
     ),
 )
-
-TASKS = (CROSS_ATTENTION,)

@@ -41,9 +41,9 @@ class Model:
 
 
 def _peek(length: int) -> Tensor:
-    """Causal but for one cell: word 1 reads word 3."""
+    """Causal but for one cell: word 4 reads word 5. It shows only where a change begins at word 5."""
     keep = past(length)
-    keep[1, 3] = True
+    keep[4:5, 5:6] = True
     return keep
 
 
@@ -94,14 +94,14 @@ class PanelAnswer(Answer):
     """A test: called with each model of the panel and x, it answers True or False."""
 
     def ask(self, function: Callable[..., object], inputs: tuple[object, ...]) -> object:
-        """The eleven answers; where one is no bool, that one alone."""
+        """The eleven answers; where one is not True or False, that one alone."""
         _, x = inputs
         assert isinstance(x, Tensor)
         answers, seen = [], x
         for model in PANEL:
             seen = x.clone()
             answer = function(model, seen)
-            if not isinstance(answer, bool) and not _is_bool_tensor(answer):
+            if not _is_true_or_false(answer):
                 return answer
             answers.append(bool(answer))
         # What the test wrote into its copy is the mistake of one model; leave it where the judge can see it.
@@ -114,10 +114,10 @@ class PanelAnswer(Answer):
             return None
         if isinstance(raw, Tensor):
             return (
-                f"A tensor {shape(raw)} of {raw.numel()} answers came back; 1 True or False is wanted for "
+                f"A tensor {shape(raw)} of {raw.numel()} answers came back; one True or False is wanted for "
                 "the whole model."
             )
-        return f"1 True or False is wanted; {kind_of(raw)} came back."
+        return f"True or False is wanted; {kind_of(raw)} came back."
 
     def praise(self, wants: list[Tensor]) -> str:
         """Counts the models."""
@@ -128,5 +128,7 @@ class PanelAnswer(Answer):
         return torch.tensor(raw, dtype=torch.float64)
 
 
-def _is_bool_tensor(answer: object) -> bool:
-    return isinstance(answer, Tensor) and answer.dtype == torch.bool and answer.numel() == 1
+def _is_true_or_false(answer: object) -> bool:
+    if isinstance(answer, Tensor):
+        return answer.dtype == torch.bool and answer.numel() == 1
+    return type(answer).__name__ in ("bool", "bool_")  # NumPy's too

@@ -170,5 +170,3 @@ def multi_head(x, W_query, W_key, W_value, W_out, num_heads):
 """,
     properties=(no_nan, past_stays(), follows_exchange({0: 0}, 0, "sentences")),
 )
-
-TASKS = (MULTI_HEAD,)

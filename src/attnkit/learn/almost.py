@@ -3,15 +3,16 @@
 import torch
 from torch import Tensor
 
+from attnkit.learn.agreement import close, same_entries
 from attnkit.learn.answers import TensorAnswer
-from attnkit.learn.calling import copies, failure_of, silent
+from attnkit.learn.calling import copies, failure_of, guarded
 from attnkit.learn.task import Draws, Function, Task
 from attnkit.learn.trials import Trial, changed_inputs, tried
-from attnkit.learn.wording import close, number, same_entries
+from attnkit.learn.wording import number
 
 
-def quiet_fault(task: Task, function: Function, trials: list[Trial], wants: list[Tensor]) -> str | None:
-    """The first fault of a function whose numbers are right, in a sentence; None where there is none."""
+def almost_right(task: Task, function: Function, trials: list[Trial], wants: list[Tensor]) -> str | None:
+    """What keeps a function whose numbers are right from being right, in a sentence; None where nothing does."""
     for trial in trials:
         fault = _written_into(task, trial) or task.answer.fault(trial.raw, trial.after)
         if fault:
@@ -36,8 +37,8 @@ def _written_into(task: Task, trial: Trial) -> str | None:
     assert isinstance(after, Tensor)
     if before.shape != after.shape:
         return (
-            f"Right, but `{names[0]}` has another shape after the call: an operation ending in _ turned it "
-            "around."
+            f"Right, but `{names[0]}` has another shape after the call: an operation that ends in _ wrote "
+            "into it."
         )
     amount = int((~same_entries(before, after)).sum())
     return (
@@ -58,7 +59,7 @@ def _gradients(
     given = [
         value if leaf is None else leaf * 1.0 for value, leaf in zip(copies(inputs), leaves, strict=True)
     ]
-    with silent(), torch.enable_grad():
+    with guarded():
         answer = task.answer.tensor(function(*given), tuple(given))
     found: list[Tensor | None] = [None] * len(inputs)
     floats = [(index, leaf) for index, leaf in enumerate(leaves) if leaf is not None]
@@ -77,34 +78,40 @@ def _gradient_fault(task: Task, function: Function, inputs: tuple[object, ...], 
     try:
         got = _gradients(task, function, inputs, pull)
     except Exception as error:
-        return _no_gradient(error, function)
+        return _no_gradient(error)
     for name, mine, right in zip(task.inputs, got, expected, strict=True):
         if right is None:
             continue
         if mine is None:
             return (
                 f"Right, but cut off: 0 of the {right.numel()} numbers in `{name}` get a gradient, so "
-                "nothing before this function could learn. .item(), .detach(), .data, no_grad or "
-                "torch.tensor(...) stops it."
+                "nothing before this function could learn. .item(), .detach(), .data, no_grad, "
+                "torch.tensor(...) and nn.Parameter(...) stop it."
+            )
+        if not torch.isfinite(mine).all():
+            return (
+                f"Right, but the gradient is not: {int((~torch.isfinite(mine)).sum())} of the {mine.numel()} "
+                f"numbers in `{name}` get nan. Replacing a nan (0/0, inf - inf) after it was made is too late "
+                "for the way back: avoid it."
             )
         if not close(mine, right):
             worst = int((mine - right).abs().argmax())
             return (
                 f"Right, but a part of the gradient is missing: for one number in `{name}` it is "
                 f"{number(mine.flatten()[worst])}, not {number(right.flatten()[worst])}. Something on the "
-                "way was detached, or turned into a plain number."
+                "way was detached, rounded, or turned into a plain number."
             )
     return None
 
 
-def _no_gradient(error: Exception, function: Function) -> str:
+def _no_gradient(error: Exception) -> str:
     if "inplace" in str(error):
         return (
             "Right, but no gradient can be computed, because a number that the way back needs was "
             "overwritten: replace the operation that writes in place (/=, +=, [...] =, or a name ending in "
             "_) by one that makes a new tensor."
         )
-    return f"Right, but not when a gradient is wanted: {failure_of(error, function).text}"
+    return f"Right, but not when a gradient is wanted: {failure_of(error).text}"
 
 
 def other_answer(task: Task, function: Function, first: Trial) -> str | None:

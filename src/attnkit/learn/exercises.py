@@ -1,4 +1,4 @@
-"""Where the reader sits: `exercise`, `hint`, `solution`, and what has been done so far."""
+"""What the reader calls about an exercise: `exercise`, `hint`, `solution`; and what has been done so far."""
 
 from dataclasses import dataclass, replace
 
@@ -14,24 +14,14 @@ class Progress:
     """What has been done about one exercise.
 
     Args:
-        name: the exercise.
-        section: the section of the tutorial that it belongs to.
-        stars: how hard it is, 1 to 3.
-        core: whether it is one of the eight that carry the story.
         attempts: how many written answers were judged; an empty function is no attempt.
         solved: whether one of them was right.
         hints: how many of the two hints were read.
-        revealed: whether the solution was read.
     """
 
-    name: str
-    section: int
-    stars: int
-    core: bool
     attempts: int = 0
     solved: bool = False
     hints: int = 0
-    revealed: bool = False
 
 
 class Note(str):
@@ -50,7 +40,10 @@ class Exercise:
     def __call__(self, function: object) -> Verdict:
         """Judge `function`; the verdict shows itself when the call ends a cell."""
         verdict = judge(self.task, function)
-        _record(self.task.name, verdict)
+        if verdict.kind != "unwritten":
+            so_far = _PROGRESS[self.task.name]
+            solved = so_far.solved or verdict.solved
+            _PROGRESS[self.task.name] = replace(so_far, attempts=so_far.attempts + 1, solved=solved)
         return verdict
 
     def __repr__(self) -> str:
@@ -60,7 +53,7 @@ class Exercise:
 
 
 _BY_NAME = {task.name: task for task in TASKS}
-_PROGRESS = {task.name: Progress(task.name, task.section, task.stars, task.core) for task in TASKS}
+_PROGRESS = {task.name: Progress() for task in TASKS}
 
 
 def exercise(name: str) -> Exercise:
@@ -90,30 +83,20 @@ def solution(name: str) -> Note:
     Raises:
         UnknownNameError: no exercise has this name.
     """
-    task = _task("solution", name)
-    _PROGRESS[name] = replace(_PROGRESS[name], revealed=True)
-    return Note(task.solution)
+    return Note(_task("solution", name).solution)
 
 
-def progress() -> tuple[Progress, ...]:
-    """What has been done about each exercise in this session, in the order of the tutorial."""
-    return tuple(_PROGRESS.values())
+def progress() -> dict[str, Progress]:
+    """What has been done about each exercise in this session, by its name."""
+    return dict(_PROGRESS)
 
 
 def forget() -> None:
     """Start anew: no exercise tried, no hint read."""
-    for task in TASKS:
-        _PROGRESS[task.name] = Progress(task.name, task.section, task.stars, task.core)
+    _PROGRESS.update(dict.fromkeys(_PROGRESS, Progress()))
 
 
 def _task(where: str, name: str) -> Task:
     if name not in _BY_NAME:
-        raise unknown_name(where, "exercise", name, _BY_NAME)
+        raise unknown_name(f"learn.{where}", "exercise", name, _BY_NAME)
     return _BY_NAME[name]
-
-
-def _record(name: str, verdict: Verdict) -> None:
-    if verdict.kind == "unwritten":
-        return
-    so_far = _PROGRESS[name]
-    _PROGRESS[name] = replace(so_far, attempts=so_far.attempts + 1, solved=so_far.solved or verdict.solved)

@@ -1,0 +1,369 @@
+"""What readers hand in besides the listed mistakes: unusual right answers, other wrong ones, unruly functions."""
+
+import functools
+import math
+import sys
+
+import numpy
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from attnkit.learn.judging import judge
+from attnkit.learn.tasks import TASKS
+
+TASK = {task.name: task for task in TASKS}
+
+
+def verdict_on(name, function):
+    return judge(TASK[name], function)
+
+
+def scores_by_loops(query, keys):
+    return torch.stack([sum(a * b for a, b in zip(query, key, strict=True)) for key in keys])
+
+
+def softmax_by_rows(scores):
+    rows = [(row - max(row)).exp() for row in scores.reshape(-1, scores.shape[-1])]
+    return torch.stack([row / sum(row) for row in rows]).reshape(scores.shape)
+
+
+def layer_with_its_own_parameter(weight):
+    layer = nn.Linear(1, 1, bias=False)
+    layer.weight = nn.Parameter(weight.T.clone())
+    return layer
+
+
+def masked_by_multiplying(scores, mask):
+    parts = (scores - scores.amax(-1, keepdim=True)).exp() * mask
+    return parts / parts.sum(-1, keepdim=True).clamp_min(1e-30)
+
+
+def dropped_in_a_copy(weights, random, p, training):
+    if training:
+        weights = weights.clone()
+        weights[random < p] = 0
+        weights /= 1 - p
+    return weights
+
+
+def padding_by_filling(lengths, kv_len):
+    mask = torch.zeros(len(lengths), 1, kv_len, dtype=torch.bool)
+    for row, length in zip(mask, lengths, strict=True):
+        row[0, :length] = True
+    return mask
+
+
+def heads_one_by_one(x, q, k, v, out, num_heads):
+    contexts = []
+    for part in torch.arange(q.shape[1]).chunk(num_heads):
+        scores = (x @ q[:, part]) @ (x @ k[:, part]).mT / math.sqrt(len(part))
+        future = torch.full(scores.shape[-2:], -torch.inf, dtype=x.dtype).triu(1)
+        contexts.append((scores + future).softmax(-1) @ (x @ v[:, part]))
+    return torch.cat(contexts, dim=-1) @ out
+
+
+def same_prefixes(attention, x):
+    whole = attention(x)
+    return all(torch.allclose(attention(x[:t]), whole[:t]) for t in range(1, len(x)))
+
+
+def undoes_what_it_writes(attention, x):
+    before = attention(x)
+    for t in range(1, len(x)):
+        old = x[t].clone()
+        x[t] += 1
+        after = attention(x)
+        x[t] = old
+        if not torch.allclose(after[:t], before[:t]):
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("scores", scores_by_loops),
+        ("scores", lambda query, keys: linear(query, keys)),
+        ("scores", lambda query, keys: torch.einsum("d,kd->k", query, keys)),
+        ("softmax", softmax_by_rows),
+        ("softmax", lambda scores: (scores - scores.logsumexp(-1, keepdim=True)).exp()),
+        ("context", lambda weights, values: sum(w * v for w, v in zip(weights, values, strict=True))),
+        ("context", lambda weights, values: torch.tensordot(weights, values, 1)),
+        ("attend", lambda x: scaled_dot_product_attention(x[None], x[None], x[None], scale=1.0)[0]),
+        ("attend", lambda x: torch.stack([(x @ word).softmax(0) @ x for word in x])),
+        ("previous_word", lambda n: [nn.Parameter(60 * torch.eye(n)), torch.eye(n).roll(1, 1).long()]),
+        ("scaled_scores", lambda query, key: (query * query.shape[-1] ** -0.5) @ key.transpose(1, 2)),
+        ("to_linear", layer_with_its_own_parameter),
+        ("causal_mask", lambda q, kv: torch.arange(kv) <= torch.arange(kv - q, kv)[:, None]),
+        ("causal_mask", lambda q, kv: torch.ones(kv, kv).tril().bool()[kv - q :]),
+        ("masked_weights", masked_by_multiplying),
+        ("masked_weights", lambda scores, mask: scores.masked_fill(~mask, -1e9).softmax(-1) * mask),
+        ("dropout", dropped_in_a_copy),
+        ("dropout", lambda w, random, p, on: torch.where(random < p, 0.0, w / (1 - p)) if on else w * 1),
+        ("padding_mask", padding_by_filling),
+        ("split_heads", lambda x, num_heads: torch.stack(x.chunk(num_heads, dim=-1), dim=1)),
+        ("split_heads", lambda x, num_heads: x.unflatten(-1, (num_heads, -1)).movedim(2, 1)),
+        ("merge_heads", lambda context: torch.cat(context.unbind(1), dim=-1)),
+        ("multi_head", heads_one_by_one),
+        ("is_causal", same_prefixes),
+        ("is_causal", undoes_what_it_writes),
+        ("is_causal", lambda attention, x: numpy.bool_(same_prefixes(attention, x))),
+        ("is_causal", lambda attention, x: torch.tensor(same_prefixes(attention, x))),
+        ("previous_word_score", lambda w: torch.einsum("lhii->lh", w[..., 1:, :-1]) / (w.shape[-1] - 1)),
+        (
+            "cross_attention",
+            lambda x, memory, q, k, v: scaled_dot_product_attention(
+                (x @ q)[None], (memory @ k)[None], (memory @ v)[None]
+            )[0],
+        ),
+    ],
+)
+def test_an_unusual_right_answer_is_right(name, function):
+    verdict = verdict_on(name, function)
+    assert verdict.solved, verdict
+
+
+def softmax_around(place):
+    def shifted(scores):
+        parts = (scores - place(scores)).exp()
+        return parts / parts.sum(-1, keepdim=True)
+
+    return shifted
+
+
+@pytest.mark.parametrize(
+    "place", [lambda scores: scores.mean(-1, keepdim=True), lambda scores: scores.amin(-1, keepdim=True)]
+)
+def test_only_the_largest_score_of_a_row_brings_it_to_safety(place):
+    assert (
+        "Right on 3 of 4 inputs. Then: 1 of 8 entries is nan"
+        in verdict_on("softmax", softmax_around(place)).text
+    )
+
+
+@pytest.mark.parametrize("cut", [lambda x: 2, lambda x: len(x) // 2, lambda x: len(x) - 2])
+def test_a_test_that_cuts_at_one_place_misses_the_hole(cut):
+    def one_cut(attention, x):
+        t, changed = cut(x), x.clone()
+        changed[t:] += 3.0
+        return torch.allclose(attention(changed)[:t], attention(x)[:t])
+
+    verdict = verdict_on("is_causal", one_cut)
+    assert "a mask with one hole" in verdict.text
+    assert not verdict.solved
+
+
+def test_a_test_that_always_says_no_is_not_told_what_it_compares():
+    text = verdict_on("is_causal", lambda attention, x: False).text
+    assert "3 of the 3 honest models are called cheats. Do you compare" in text
+
+
+@pytest.mark.parametrize(
+    ("factor", "words"), [(0.5, "Every number is 0.5 times"), (-1, "Every number is -1 times")]
+)
+def test_one_factor_in_all_numbers_is_told(factor, words):
+    assert verdict_on("scores", lambda query, keys: factor * (keys @ query)).text.startswith(words)
+
+
+def test_a_mask_that_is_wrong_everywhere_is_told_so():
+    # upper triangle of a square, the diagonal hidden: what masked_fill wants, and aligned at the start
+    def future(q_len, kv_len):
+        return torch.ones(q_len, kv_len, dtype=torch.bool).triu(1)
+
+    assert verdict_on("causal_mask", future).text.startswith("True and False are exchanged everywhere.")
+
+
+def test_rounding_is_no_growth_by_two():
+    text = verdict_on("scores", lambda query, keys: (keys @ query).round(decimals=2)).text
+    assert text == "Twice as long a query should give twice the answer; some number of yours is off by 0.01."
+
+
+def test_numbers_that_grow_too_fast_are_told_with_their_factor():
+    assert (
+        "yours grows by a factor of 4" in verdict_on("scores", lambda query, keys: (keys @ query) ** 2).text
+    )
+
+
+@pytest.mark.parametrize(
+    ("fill", "holds"), [(lambda layer: nn.init.zeros_(layer.weight), "(0)"), (lambda layer: None, " to ")]
+)
+def test_a_layer_that_never_saw_the_weight_is_told_what_it_holds(fill, holds):
+    def blank(weight):
+        layer = nn.Linear(*weight.shape, bias=False)
+        fill(layer)
+        return layer
+
+    verdict = verdict_on("to_linear", blank)
+    assert verdict.mistake == "not copied"
+    assert holds in verdict.text
+
+
+def test_a_layer_with_other_numbers_made_of_the_weight_has_seen_it():
+    def normalised(weight):
+        return layer_with_its_own_parameter(weight / weight.norm())
+
+    assert verdict_on("to_linear", normalised).text.startswith("Every number is 0.219 times the right one.")
+
+
+def test_a_layer_of_another_dtype_is_told():
+    text = verdict_on("to_linear", lambda weight: layer_with_its_own_parameter(weight).half()).text
+    assert text == "Your layer holds float16, and `weight` is float32: keep its dtype."
+
+
+@pytest.mark.parametrize(
+    ("matrices", "words"),
+    [
+        (
+            lambda n: (torch.eye(n + 1), torch.eye(n)),
+            "W_query has shape (9, 9); for n = 8 it should be (8, 8).",
+        ),
+        (lambda n: (torch.eye(8), torch.eye(8)), "W_query has shape (8, 8); for n = 5 it should be (5, 5)."),
+        (lambda n: (torch.eye(n), torch.arange(n)), "W_key has shape (8,)"),
+        (lambda n: (torch.eye(n),) * 3, "a tuple of 3 came back"),
+        (lambda n: (torch.eye(n), n), "W_key: The plain number 8 came back"),
+        (lambda n: (torch.full((n, n), math.nan), torch.eye(n)), "64 of 64 entries are nan or infinite"),
+        (
+            lambda n: (50 * torch.tril(torch.ones(n, n), -1), torch.eye(n)),
+            "reads its left neighbour with 0.143 only",
+        ),
+        (
+            lambda n: (50 * torch.eye(n), torch.eye(n).roll(3, 1)),
+            "Position 3 of 8 reads position 0 most, with 1,",
+        ),
+    ],
+)
+def test_matrices_that_do_not_read_the_left_neighbour_are_told_why(matrices, words):
+    assert words in verdict_on("previous_word", matrices).text
+
+
+def test_a_gradient_of_nan_is_not_called_missing():
+    def too_late(scores, mask):
+        hidden = torch.zeros_like(scores).masked_fill(~mask, -torch.inf)
+        return (scores + hidden).softmax(-1).nan_to_num()
+
+    verdict = verdict_on("masked_weights", too_late)
+    assert verdict.kind == "almost"
+    # row 2 of the first mask may read nothing: its 6 scores
+    assert verdict.text.startswith("Right, but the gradient is not: 6 of the 24 numbers in `scores` get nan.")
+
+
+def test_a_parameter_is_cut_off_from_the_inputs():
+    text = verdict_on("scores", lambda query, keys: nn.Parameter(keys @ query)).text
+    assert "nn.Parameter(...) stop it" in text
+
+
+class Callable:
+    def __call__(self, query, keys):
+        return keys @ query
+
+
+class Layer(nn.Module):
+    def forward(self, query, keys):
+        return keys @ query
+
+
+class Broken(nn.Module):
+    def forward(self, query, keys):
+        return keys @ keys @ query
+
+
+@pytest.mark.parametrize(
+    "callable_",
+    [
+        Callable(),
+        Layer(),
+        functools.partial(lambda factor, query, keys: factor * keys @ query, 1.0),
+        lambda query, keys, scale=1.0: scale * (keys @ query),
+        lambda *both: both[1] @ both[0],
+    ],
+)
+def test_whatever_can_be_called_is_judged(callable_):
+    assert verdict_on("scores", callable_).solved
+
+
+def test_an_error_inside_a_module_is_told_with_its_line():
+    text = verdict_on("scores", Broken()).text
+    line = Broken.forward.__code__.co_firstlineno + 1
+    assert f"RuntimeError in line {line}, `return keys @ keys @ query`" in text
+
+
+def test_an_error_of_torch_alone_has_no_line():
+    assert verdict_on("scores", torch.dot).text.startswith("RuntimeError: 1D tensors expected")
+
+
+def test_a_long_line_is_shortened():
+    # fmt: off
+    def long(query, keys): return keys @ query @ query + 1000000000 + 2000000000 + 3000000000 + 4000000000
+    # fmt: on
+    assert " ...`: " in verdict_on("scores", long).text
+
+
+def test_a_class_in_place_of_a_function_is_told():
+    text = verdict_on("scores", Layer).text
+    assert text.startswith("A function is wanted, and this is the class Layer: make an instance")
+
+
+def test_an_error_in_code_of_another_cell_is_told_with_its_own_line():
+    cell = {"torch": torch}
+    exec(compile("def helper(x):\n    return x.no_such_thing\n", "<another cell>", "exec"), cell)
+    assert "AttributeError in line 2: " in verdict_on("scores", lambda query, keys: cell["helper"](keys)).text
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit])
+def test_stopping_a_function_stops_the_judge_and_leaves_everything_as_it_was(raised):
+    def stopped(query, keys):
+        torch.set_default_dtype(torch.float16)
+        raise raised
+
+    threads, random = torch.get_num_threads(), torch.get_rng_state()
+    with pytest.raises(raised):
+        verdict_on("scores", stopped)
+    assert (torch.get_num_threads(), torch.get_default_dtype()) == (threads, torch.float32)
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        lambda: torch.set_default_dtype(torch.float16),
+        lambda: torch.set_default_device("meta"),
+        lambda: torch.manual_seed(7),
+        lambda: print("loud", file=sys.stderr),
+    ],
+)
+@pytest.mark.parametrize("name", ["scores", "to_linear", "multi_head"])
+def test_meddling_with_torch_changes_no_verdict(name, meddle):
+    def meddles(*inputs):
+        meddle()
+        return TASK[name].right(*inputs) if name != "to_linear" else layer_with_its_own_parameter(*inputs)
+
+    device = torch.get_default_device()
+    function = {
+        "scores": lambda query, keys: meddles(query, keys),
+        "to_linear": lambda weight: meddles(weight),
+        "multi_head": lambda x, q, k, v, out, num_heads: meddles(x, q, k, v, out, num_heads),
+    }[name]
+    verdict_on(name, function)
+    assert torch.get_default_device() == device
+    assert verdict_on(name, TASK[name].right).solved
+
+
+def test_turning_gradients_off_inside_is_noticed():
+    def off(query, keys):
+        torch.set_grad_enabled(False)
+        return keys @ query
+
+    assert "cut off" in verdict_on("scores", off).text
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize("size", [10**14, 10**9])
+def test_a_huge_tensor_is_told_by_its_shape_or_its_error(size):
+    # 10**9 numbers that share one place take no memory; 10**14 of their own cannot be had
+    def huge(query, keys):
+        return torch.zeros(1, dtype=keys.dtype).expand(size) if size < 10**10 else torch.empty(size)
+
+    text = verdict_on("scores", huge).text
+    assert text.startswith(("Shape (1000000000,) came back", "RuntimeError in line"))
