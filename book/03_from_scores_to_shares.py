@@ -12,8 +12,9 @@ def show(name, numbers):
     print(f"{name:28}", *(f"{number:8.4f}" for number in numbers))
 
 
-shares = scores / scores.sum()
-show("journey: scores", scores)
+journey_scores = inputs @ inputs[1]  # the six scores of before, all at once
+shares = journey_scores / journey_scores.sum()
+show("journey: scores", journey_scores)
 show("journey: divided by the sum", shares)
 assert torch.allclose(shares, torch.tensor([0.1455, 0.2278, 0.2249, 0.1285, 0.1077, 0.1656]), atol=1e-4)
 
@@ -35,7 +36,7 @@ def softmax(scores):
     return powers / powers.sum(dim=-1, keepdim=True)
 
 
-weights = softmax(scores)
+weights = softmax(journey_scores)
 show("journey: weights", weights)
 print(f"their sum: {weights.sum():.4f}")
 assert torch.allclose(weights, torch.tensor([0.1385, 0.2379, 0.2333, 0.1240, 0.1082, 0.1581]), atol=1e-4)
@@ -58,8 +59,8 @@ viewer.bars(shown, title="dividing turns bus upside down; the softmax keeps the 
 learn.guess("add ten", "?")  # A, B or C
 
 # %% jupyter={"outputs_hidden": true}
-show("weights, as they were", softmax(scores))
-show("weights, scores plus 10", softmax(scores + 10))
+show("weights, as they were", softmax(journey_scores))
+show("weights, scores plus 10", softmax(journey_scores + 10))
 learn.answer("add ten")
 
 # %% [markdown]

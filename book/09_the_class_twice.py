@@ -143,8 +143,9 @@ learn.exercise("to_linear")(my_to_linear)
 # With equal matrices, the two classes are equal:
 
 # %%
+third = SelfAttention(3, 2)
 with torch.no_grad():
     for name in ("W_query", "W_key", "W_value"):
-        getattr(first, name).copy_(getattr(second, name).weight.T)  # first.W_query and so on
-print(f"largest difference: {(first(inputs) - second(inputs)).abs().max():.0e}")
-assert torch.allclose(first(inputs), second(inputs), atol=1e-6)
+        getattr(third, name).copy_(getattr(second, name).weight.T)  # third.W_query and so on
+print(f"largest difference: {(third(inputs) - second(inputs)).abs().max():.0e}")
+assert torch.allclose(third(inputs), second(inputs), atol=1e-6)

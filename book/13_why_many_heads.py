@@ -95,6 +95,7 @@ def train_player(num_heads, width=32):
     return player
 
 
+# %%
 @torch.no_grad()  # no training here, so nothing is kept for gradients
 def both_right(player):
     *game, wanted = deal(2000)

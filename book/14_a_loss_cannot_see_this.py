@@ -12,7 +12,7 @@
 # question stands, the model says a digit. The honest way is to look back at the card.
 
 # %%
-def deal(games):
+def deal_row(games):
     letters = torch.rand(games, 26).argsort(dim=-1)[:, :5]  # five different letters for every game
     digits = torch.randint(10, (games, 5))
     order = torch.rand(games, 5).argsort(dim=-1)  # every card is asked for once
@@ -32,7 +32,7 @@ def card_names(letters, digits):
 
 
 torch.manual_seed(3)
-one_game = deal(1)
+one_game = deal_row(1)
 card_row = card_names(one_game[0][0], one_game[1][0])
 print(*card_row)
 
@@ -77,7 +77,7 @@ class Variant(MultiHeadAttention):
 
 
 # %%
-class CardPlayer(nn.Module):
+class CardReader(nn.Module):
     def __init__(self, way):
         super().__init__()
         # three learned tables: what stands in a place, and which place it is
@@ -94,12 +94,12 @@ class CardPlayer(nn.Module):
 
 
 # %%
-def train_player(way, steps=150):
+def train_reader(way, steps=150):
     torch.manual_seed(0)  # the same start and the same cards for every model
-    player, losses = CardPlayer(way), []
+    player, losses = CardReader(way), []
     optimizer = torch.optim.AdamW(player.parameters(), lr=1e-2, fused=True)
     for _ in range(steps):
-        letters, digits, answers = deal(64)
+        letters, digits, answers = deal_row(64)
         said = player(letters, digits)[:, 5::2]  # the loss looks at the questions only: 5, 7, 9, 11, 13
         loss = nn.functional.cross_entropy(said.flatten(0, 1), answers.flatten())
         optimizer.zero_grad(), loss.backward(), optimizer.step()  # as in section 13
@@ -110,7 +110,8 @@ def train_player(way, steps=150):
 # %%
 def card_accuracy(player, games=500):
     """Share of right answers with the whole row in view, and with everything after the question cut off."""
-    letters, digits, answers = deal(games)
+    torch.manual_seed(1)  # the same fresh games for every model
+    letters, digits, answers = deal_row(games)
     with torch.no_grad():  # nothing is trained here
         whole = player(letters, digits)[:, 5::2]
         cut = [player(letters[:, :end], digits[:, :end])[:, -1] for end in (6, 8, 10, 12, 14)]
@@ -123,7 +124,7 @@ ways = {"masked after softmax": masked_late, "mask off by one": off_by_one, "rig
 ways |= {"mask forgotten": mask_forgotten, "no scale": no_scale}
 threads = torch.get_num_threads()
 torch.set_num_threads(1)  # toys this small are fastest on one thread
-trained = {name: train_player(way) for name, way in ways.items()}
+trained = {name: train_reader(way) for name, way in ways.items()}
 card_losses = {name: losses for name, (_, losses) in trained.items()}
 assert max(losses[-1] for losses in card_losses.values()) < 0.1
 title = "Five models, five losses that reach zero"

@@ -134,8 +134,8 @@ learn.answer("reads nothing")
 if minilm:
     tensors = minilm.weights
     no_places = tensors | {"embeddings.position_embeddings.weight": torch.zeros(512, 384)}
-    for name, table in {"as trained": tensors, "without places": no_places}.items():
-        stripe = blocks[0].weights(embed(table, minilm.ids(tired)))[2].diagonal(-1)  # row i, column i - 1
+    for name, source in {"as trained": tensors, "without places": no_places}.items():
+        stripe = blocks[0].weights(embed(source, minilm.ids(tired)))[2].diagonal(-1)  # row i, column i - 1
         print(f"{name:15s} weight on the previous word: {stripe.mean():.2f}")
     if tired == ANIMAL:
         assert (read_most == 0).sum() >= 60  # [CLS], above
@@ -174,15 +174,6 @@ if minilm:
 # **Control: other rows.** On the right nearly every word reads "animal".
 #
 # **Control: meaning.** End with *wide* instead, and "it" is the street.
-#
-# **Guess.** In how many of 14 such pairs does layer 3, head 1 change its mind?
-#
-# - **A** 13
-# - **B** 7
-# - **C** 0
-
-# %%
-learn.guess("changes its mind", "?")  # A, B or C
 
 # %%
 pairs = [  # the noun that the first ending means, the noun that the second means
@@ -210,6 +201,16 @@ def leaning(first, second, sentence):
     row = read_sentence(sentence)[1][:, :, place("it")]
     return row[..., place(first)] - row[..., place(second)]
 
+
+# %% [markdown]
+# **Guess.** In how many of 14 such pairs does layer 3, head 1 change its mind?
+#
+# - **A** 13
+# - **B** 7
+# - **C** 0
+
+# %%
+learn.guess("changes its mind", "?")  # A, B or C
 
 # %% jupyter={"outputs_hidden": true}
 if minilm:
@@ -309,9 +310,13 @@ if minilm:
         eight = [bank_vectors(sentence, alone) for sentence in learn.minilm.MONEY + learn.minilm.RIVER]
         apart = (torch.stack(eight) - torch.stack(eight).mean(dim=0)).norm(dim=-1).amax(dim=0)
         told = "alone: " if alone else "as it is: "
-        print(f"{told:10} furthest from the mean, table to layer 6:", *(f"{far:.1g}" for far in apart))
+        print(f"{told:10} furthest from the mean, table to layer 6:", *(f"{far:.2g}" for far in apart))
     torch.set_num_threads(threads)  # above, 6e-07 and the like is rounding
 learn.answer("bank alone")
+
+# %%
+if minilm:
+    assert apart.max() < 1e-4
 
 # %% [markdown]
 # Attention made the fan. A claim, a control, a verdict: keep the habit.

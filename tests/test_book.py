@@ -201,11 +201,12 @@ def test_a_changed_chapter_is_out_of_step(built):
     ("edit", "says"),
     [
         (lambda n: n.cells[1].update(outputs=[], execution_count=None), "01-02 was not executed"),
-        (lambda n: n.cells[2].update(outputs=[]), "01-03 answers a guess and has no output"),
+        (lambda n: n.cells[2].update(outputs=[]), "01-03 answers a guess, and its folded output"),
+        (lambda n: n.cells[2].outputs.pop(0), "01-03 answers a guess, and its folded output"),
         (lambda n: n.cells.pop(2), "01-03 is missing"),
         (lambda n: n.cells[1].update(source="x = 2"), "01-02 of attention.ipynb differs"),
         (lambda n: n.cells[2].metadata.clear(), "01-03 of attention.ipynb differs"),
-        (lambda n: n.metadata.attnkit.update(version="0.0.0"), "metadata"),
+        (lambda n: n.metadata.attnkit.update(version="0.0.0"), "for another version"),
         (lambda n: n.metadata.update(large="x" * 3_000_000), "at most 3,000,000"),
         (
             lambda n: n.cells[1].outputs.append(
@@ -219,6 +220,22 @@ def test_a_changed_notebook_is_out_of_step(built, edit, says):
     change(built, edit)
     with pytest.raises(build.OutOfStepError, match=says):
         build.check()
+
+
+def test_what_jupyterlab_adds_on_opening_is_not_out_of_step(built):
+    def open_and_save(notebook):
+        notebook.metadata.kernelspec.update(display_name="Python 3 (ipykernel)")
+        notebook.metadata.language_info.update(version="3.11.7", pygments_lexer="ipython3")
+        notebook.cells[2].metadata.update(collapsed=True)
+
+    change(built, open_and_save)
+    build.check()
+
+
+def test_the_first_line_of_a_folded_answer_gives_nothing_away(built):
+    notebook = nbformat.read(built / "attention.ipynb", as_version=4)
+    assert notebook.cells[2].outputs[0].text == "Answer (run this cell to unfold it)\n"
+    assert len(notebook.cells[2].outputs) == 2
 
 
 def test_cells_in_another_order_are_out_of_step(built):
@@ -247,8 +264,15 @@ def test_a_module_imports_what_its_cells_use_and_nothing_else():
 @pytest.mark.slow
 def test_the_tutorial_runs_from_top_to_bottom():
     notebook = build.assemble()
+    answers = [cell for cell in notebook.cells if build._is_folded(cell)]
+    # who changes a guess later runs its answer again, when all later sections have run
+    again = [nbformat.from_dict({**cell, "id": f"{cell.id}-again"}) for cell in answers]
+    notebook.cells += again
     build.execute(notebook)  # raises, with the section and the cell, at the first error
     assert list(build._output_faults(notebook)) == []
+    for cell, second in zip(answers, again, strict=True):
+        if "seconds(" not in cell.source:
+            assert [o.get("text") for o in second.outputs] == [o.get("text") for o in cell.outputs], cell.id
 
 
 HIDE_THE_MODEL = """
