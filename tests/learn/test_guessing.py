@@ -36,10 +36,17 @@ def test_a_question_mark_is_no_guess(capsys):
     assert guessing.right_guesses() == {}
 
 
+def test_a_question_mark_takes_a_guess_back():
+    learn.guess(KEY, "A")
+    learn.guess(KEY, "?")
+    assert guessing.right_guesses() == {}
+
+
 def test_a_guess_is_noted_and_the_answer_is_not_given_away(capsys):
     learn.guess(KEY, "b")
-    assert capsys.readouterr().out.startswith("Noted: B, ")
-    assert ALL[KEY].because not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert said.startswith("Noted: B, ")
+    assert ALL[KEY].because not in said
 
 
 def test_a_right_guess_is_told_to_be_right(capsys):

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from attnkit import viewer
-from attnkit.viewer import cells
+from attnkit.viewer import cells, palette, sheet
 
 WORDS = ["cat", "dog", "car", "bus", "tree"]
 X = torch.tensor([[1.9, 1.1], [1.2, 1.9], [-1.7, 1.0], [-2.0, -0.3], [0.5, -2.0]])
@@ -69,9 +70,7 @@ PICTURES = {
     "powers": lambda: viewer.powers([1, 4, 16], {"spread": [1, 2, 4]}, slopes={"spread": ("root", 0.5)}),
     "cost": lambda: viewer.cost([128, 256], [1e-4, 4e-4], linear=[1e-5, 2e-5]),
     "split_columns": lambda: viewer.split_columns(12, 3),
-    "cards": lambda: viewer.cards(
-        WEIGHTS[:2], WORDS, ["head 0", "head 1"], "Two heads", framed=[1], below="100 %"
-    ),
+    "cards": lambda: viewer.cards(WEIGHTS[:2], WORDS, ["head 0", "head 1"], "Two heads"),
 }
 
 
@@ -258,3 +257,93 @@ def test_gradients_and_half_precision_do_not_matter():
 def test_dollar_signs_in_words_are_only_dollar_signs():
     picture = viewer.weights(torch.eye(2), ["$x_1$", "b"])
     assert not any(text.get_parse_math() for axes in picture.figure.axes for text in axes.texts)
+
+
+def test_signs_that_no_font_has_are_drawn_without_a_warning(tmp_path: Path):
+    picture = viewer.weights(torch.eye(3), ["\u9280\u884c", "\U0001f642", "\ue000"], title="\U0001f642")
+    assert picture.png().startswith(b"\x89PNG")
+    picture.save(tmp_path / "signs.svg")
+
+
+def test_other_warnings_of_matplotlib_are_heard():
+    with pytest.warns(UserWarning, match="heard"), sheet.without_glyph_warnings():
+        warnings.warn("this one should be heard", stacklevel=1)
+
+
+def test_a_font_that_is_installed_comes_after_ours(monkeypatch):
+    monkeypatch.setattr(
+        palette, "MORE_FONTS", ("No Such Font", "STIXGeneral")
+    )  # the second comes with matplotlib
+    assert sheet.families.__wrapped__() == ["DejaVu Sans", "STIXGeneral"]
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ([math.nan, 1.0], "'a' is nan; "),
+        ([0.0, 0.0], "'a' reads nothing; "),
+        ([0.2, 0.8], "'a' reads 'b' most (0.80); "),
+    ],
+)
+def test_the_sentence_says_what_a_row_reads_if_anything(row, words):
+    assert words in viewer.weights(torch.tensor([row, [1.0, 0.0]]), ["a", "b"]).alt
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda word: viewer.vectors({word: (1, 0), "b": (0, 1)}),
+        lambda word: viewer.vectors({word: (0, 0)}),
+        lambda word: viewer.mixture(X[:2], torch.tensor([0.5, 0.5]), [word, word + "s"]),
+        lambda word: viewer.hull(X[:3], {1: X[:3]}, [word, "b", word + "s"]),
+        lambda word: viewer.weights(torch.eye(2), [word, "b"]),
+    ],
+)
+def test_a_very_long_word_stays_on_the_card(draw):
+    picture = draw("antidisestablishmentarianism")
+    width, height = picture.figure.canvas.get_width_height()
+    for text, box in boxes_of_texts(picture):
+        assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -1, text
+
+
+def test_dots_with_a_law_lie_on_its_line_alone_and_others_are_joined():
+    picture = viewer.powers([1, 4, 16], {"law": [1, 2, 4], "other": [1, 3, 4]}, slopes={"law": ("root", 0.5)})
+    axes = next(axes for axes in picture.figure.axes if axes.axison)
+    dots = [line for line in axes.lines if line.get_marker() == "o"]
+    assert [line.get_linestyle() for line in dots] == ["None", "-"]
+    law = next(line for line in axes.lines if line.get_marker() != "o")
+    assert law.is_dashed()
+    numpy.testing.assert_allclose(law.get_ydata(), [1, 2, 4])
+    assert "root" in written(picture)
+
+
+def test_a_curve_that_ends_in_nan_has_its_name_where_it_broke_off():
+    picture = viewer.curves(
+        {"broken": torch.tensor([1.0, 2.0, math.nan]), "whole": torch.tensor([1.0, 2.0, 9.0])}
+    )
+    names = {text.get_text(): text for axes in picture.figure.axes for text in axes.texts}
+    assert numpy.isfinite(names["broken"].get_position()).all()
+
+
+def test_one_huge_number_does_not_shrink_the_others():
+    picture = viewer.steps(viewer.box("x", torch.tensor([[1e6, -1e-9], [-12345.0, 2.0]])), words=["a", "b"])
+    assert [text for text in written(picture) if text[-1].isdigit()] == ["1e6", "0.0", "\u22121e4", "2.0"]
+
+
+def test_a_hundred_rows_of_entropy_fit_a_screen():
+    assert viewer.entropy(torch.eye(100), None).size[1] < 8
+
+
+@pytest.mark.parametrize("count", [1, 40, 100])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_maps_of_any_length_and_precision_stay_small(count, dtype):
+    weights = (3 * torch.randn(count, count)).softmax(-1).to(dtype).requires_grad_()
+    words = [f"word{i}" for i in range(count)]
+    pictures = [
+        viewer.weights(weights, words),
+        viewer.mask(weights.tril() > 0, words),
+        viewer.heads(weights[None], words=words),
+        viewer.fingerprint(weights),
+        viewer.steps(viewer.box("weights", weights, kind="weights", columns=True), words=words),
+    ]
+    assert max(len(picture.png()) for picture in pictures) < 100_000

@@ -30,10 +30,10 @@ REFUSED = {
         OptionError,
         r"\(3, 0\) lies outside",
     ),
-    "a row outside": (
-        lambda: viewer.cards(SQUARE, THREE, THREE, framed=[5]),
+    "a column outside": (
+        lambda: viewer.weights(SQUARE, THREE, marked=[(0, 3)]),
         OptionError,
-        "lies outside 3 rows",
+        r"\(0, 3\) lies outside 3 rows and 3 columns",
     ),
     "nothing": (lambda: viewer.weights(torch.ones(0, 3), []), ShapeError, "nothing to draw"),
     "words": (lambda: viewer.weights(["a"], ["a"]), DtypeError, "does not turn into a tensor"),
@@ -56,6 +56,31 @@ REFUSED = {
         ShapeError,
         "the plane needs",
     ),
+    "an arrow to nowhere": (
+        lambda: viewer.vectors({"a": (math.nan, 1)}),
+        OptionError,
+        "a nan or an infinite",
+    ),
+    "values of nan": (
+        lambda: viewer.mixture(SQUARE[:, :2] * math.nan, torch.ones(3), THREE),
+        OptionError,
+        "values has a nan or an infinite number",
+    ),
+    "weights of nan": (
+        lambda: viewer.mixture(SQUARE[:, :2], torch.full((3,), math.nan), THREE),
+        OptionError,
+        "weights has a nan",
+    ),
+    "tracks of nan": (
+        lambda: viewer.fan(SQUARE * math.nan, THREE, THREE),
+        OptionError,
+        "a track or a guess has a nan",
+    ),
+    "sizes": (
+        lambda: viewer.powers([1, 2], {"a": SQUARE[0] + 1}),
+        ShapeError,
+        r"x \(2,\) and curves\['a'\] \(3,\)",
+    ),
     "oblong": (lambda: viewer.fingerprint(SQUARE[:2]), ShapeError, "square"),
     "negative": (lambda: viewer.fingerprint(-SQUARE), OptionError, "below zero or nan"),
     "nan": (lambda: viewer.fingerprint(SQUARE * math.nan), OptionError, "below zero or nan"),
@@ -63,9 +88,13 @@ REFUSED = {
     "layers": (
         lambda: viewer.fan(SQUARE, THREE, THREE, guesses={"g": SQUARE[0, :2]}),
         ShapeError,
-        "2 layers",
+        r"tracks \(3,\) and guesses\['g'\] \(2,\) differ",
     ),
-    "steps": (lambda: viewer.curves({"a": SQUARE[0]}, x=[1, 2]), ShapeError, "x has 2 labels"),
+    "steps": (
+        lambda: viewer.curves({"a": SQUARE[0]}, x=[1, 2]),
+        ShapeError,
+        r"x \(2,\) and curves\['a'\] \(3,\) differ",
+    ),
     "percents": (lambda: viewer.dumbbells({"a": (100, 13)}), OptionError, "between 0 and 1"),
     "panels": (lambda: viewer.bars({"a": {"x": 1}, "b": {"y": 1}}), ShapeError, "different names"),
     "only nan": (lambda: viewer.histograms({"a": SQUARE * math.nan}), OptionError, "no finite number"),

@@ -1,10 +1,10 @@
 """What the tutorial calls: guesses, exercises that name the mistake, the x-ray, a trained model."""
 
 from attnkit.learn.exercises import exercise, hint, solution
-from attnkit.learn.fingerprint import influence, xray
 from attnkit.learn.guessing import answer, guess
 from attnkit.learn.minilm import fan_of_bank, load_minilm
 from attnkit.learn.standing import score
+from attnkit.learn.xrays import influence, xray
 
 __all__ = [
     "answer",

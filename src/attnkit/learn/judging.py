@@ -114,7 +114,7 @@ class _Attempt:
         return len(self.samples) == len(self.trials) and all(self._accepts(sample) for sample in self.samples)
 
     def _named(self) -> Verdict | None:
-        for wrong in self.task.wrongs if self.samples else ():
+        for wrong in self.task.wrongs:
             text = _said(wrong.says, self._first_wrong()) if self._is(wrong) else None
             if text:
                 return Verdict(self.task.name, "named", text + self._stops(), mistake=wrong.name)

@@ -38,5 +38,5 @@ class Verdict:
 
 def wrapped(text: str) -> str:
     """`text` in lines of at most 96 characters, paragraph by paragraph."""
-    lines = [textwrap.wrap(line, _WIDTH, break_long_words=False) or [""] for line in text.splitlines()]
+    lines = [textwrap.wrap(line, _WIDTH) or [""] for line in text.splitlines()]
     return "\n".join(part for line in lines for part in line)

@@ -12,8 +12,9 @@ _need("numpy", extra="view", where="viewer")
 from attnkit.viewer.amounts import bars, entropy, histograms
 from attnkit.viewer.boxes import Box, box
 from attnkit.viewer.fans import fan
+from attnkit.viewer.fingerprinting import fingerprint, fingerprints
+from attnkit.viewer.growth import cost, powers
 from attnkit.viewer.hulls import hull
-from attnkit.viewer.influence import fingerprint, fingerprints
 from attnkit.viewer.layout import grid
 from attnkit.viewer.lines import curves
 from attnkit.viewer.many import heads, sinks
@@ -21,7 +22,6 @@ from attnkit.viewer.maps import cards, mask, weights
 from attnkit.viewer.picture import Picture
 from attnkit.viewer.plane import mixture, vectors
 from attnkit.viewer.saturated import saturation
-from attnkit.viewer.scaling import cost, powers
 from attnkit.viewer.split import split_columns
 from attnkit.viewer.strip import steps
 from attnkit.viewer.verdicts import dumbbells, pairs, table

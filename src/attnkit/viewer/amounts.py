@@ -23,18 +23,12 @@ def bars(
     values: Mapping[str, Any],
     *,
     title: str = "",
-    digits: int = 2,
-    colors: Mapping[str, str] | None = None,
-    limits: tuple[Number, Number] | None = None,
 ) -> Picture:
-    """Horizontal bars with their numbers; blue to the right, orange below zero.
+    """Horizontal bars with their numbers; blue to the right, orange below zero. Each panel fills its room.
 
     Args:
         values: a number for each name, or for each panel such a mapping: panels stand side by side and share names.
         title: says what is seen.
-        digits: decimals of the numbers.
-        colors: a colour for some of the names.
-        limits: the ends of every panel's axis; None lets each panel fill its room.
 
     Raises:
         OptionError: there are no values.
@@ -46,11 +40,10 @@ def bars(
         palette.MARGIN + widest(names) + 0.15,
     )
     top = head_room(title) + (0.28 if "" not in panels else 0.0)
-    look, place = (digits, limits, colors or {}), (left, top, each)
-    paint = partial(_paint_bars, title=title, amounts=panels, names=names, look=look, place=place)
+    paint = partial(_paint_bars, title=title, amounts=panels, names=names, place=(left, top, each))
     listed = []
     for panel, entries in panels.items():
-        texts = [f"{name} {value:.{digits}f}" for name, value in zip(names, entries, strict=True)]
+        texts = [f"{name} {value:.2f}" for name, value in zip(names, entries, strict=True)]
         listed.append(f"{panel} {', '.join(texts)}".strip())
     size = (card_width(title, left + len(panels) * each), top + len(names) * ROW + palette.MARGIN)
     return Picture(paint, size, f"{title or 'Bars'}: {'; '.join(listed)}.")
@@ -74,7 +67,6 @@ def _paint_bars(
     title: str,
     amounts: dict[str, list[Number]],
     names: list[str],
-    look: tuple[int, Any, Mapping[str, str]],
     place: tuple[Number, Number, Number],
 ) -> None:
     left, top, each = place
@@ -83,32 +75,21 @@ def _paint_bars(
         sheet.text((left - 0.1, top + (row + 0.5) * ROW), name, ha="right")
     for number, (panel, entries) in enumerate(amounts.items()):
         sheet.text((left + number * each, top - 0.08), panel, ha="left", va="bottom", weight="bold")
-        shades = [
-            look[2].get(name, palette.WRONG if value < 0 else palette.RIGHT)
-            for name, value in zip(names, entries, strict=True)
-        ]
-        _panel(sheet, entries, shades, place=(left + number * each, top, each - 0.2), look=look[:2])
+        _panel(sheet, entries, left=left + number * each, top=top, room=each - 0.2)
 
 
-def _panel(
-    sheet: Sheet,
-    entries: list[Number],
-    shades: list[str],
-    *,
-    place: tuple[Number, Number, Number],
-    look: tuple[int, Any],
-) -> None:
-    (left, top, room), (digits, limits) = place, look
+def _panel(sheet: Sheet, entries: list[Number], *, left: Number, top: Number, room: Number) -> None:
     finite = [value for value in entries if numpy.isfinite(value)]
-    low, high = limits or (min([0.0, *finite]), max([0.0, *finite]))
-    texts = [f"{value:.{digits}f}".replace("-", "\u2212") for value in entries]
+    low, high = min([0.0, *finite]), max([0.0, *finite])
+    texts = [f"{value:.2f}".replace("-", "\u2212") for value in entries]
     label = widest(texts, size=9) + 0.08
     before = label if low < 0 else 0.0
     scale = (room - label - before) / max(high - low, 1e-9)
     zero = left + before - low * scale
-    for row, (value, words, shade) in enumerate(zip(entries, texts, shades, strict=True)):
+    for row, (value, words) in enumerate(zip(entries, texts, strict=True)):
         y = top + row * ROW
-        length = (min(max(value, low), high) if numpy.isfinite(value) else 0.0) * scale
+        length = value * scale if numpy.isfinite(value) else 0.0
+        shade = palette.WRONG if value < 0 else palette.RIGHT
         corner = (zero + min(length, 0), y + 0.05)
         sheet.frame(corner, (abs(length), ROW - 0.1), color="none", facecolor=shade)
         spot = (zero + length + (-0.05 if value < 0 else 0.05), y + ROW / 2)
@@ -200,7 +181,7 @@ def entropy(weights: Tensor, words: Sequence[str] | None, *, title: str = "") ->
         )
     logs = numpy.log(numpy.where(entries > 0, entries, 1.0))
     shares = numpy.abs((entries * logs).sum(axis=1)) / numpy.log(entries.shape[1])
-    row = max(0.15, min(ROW, 6.0 / len(names)))
+    row = max(0.07, min(ROW, 6.0 / len(names)))
     left, top = palette.MARGIN + widest(names) + 0.3, head_room(title) + 0.3
     paint = partial(_paint_entropy, title=title, names=names, shares=shares.tolist(), place=(left, top, row))
     listed = ", ".join(f"{name} {share:.2f}" for name, share in zip(names[:12], shares[:12], strict=True))
@@ -225,7 +206,9 @@ def _paint_entropy(
         sheet.text((left - 0.15, top + (position + 0.5) * row), names[position], size=size, ha="right")
     for position, share in enumerate(shares):
         y = top + (position + 0.5) * row
-        sheet.line([(left, y), (left + share * EVENLY, y)], color=palette.KEPT, width=3.0, zorder=2)
-        sheet.dot((left + share * EVENLY, y), color=palette.RIGHT, size=8)
+        sheet.line(
+            [(left, y), (left + share * EVENLY, y)], color=palette.KEPT, width=min(3.0, 20 * row), zorder=2
+        )
+        sheet.dot((left + share * EVENLY, y), color=palette.RIGHT, size=min(8, 60 * row))
         if row > 0.18:
             sheet.text((left + EVENLY + 0.15, y), f"{share:.2f}", ha="left")

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy
 import torch
 
 from attnkit.errors import DtypeError, OptionError, ShapeError
@@ -70,6 +71,20 @@ def same_shape(where: str, one: tuple[str, Array], other: tuple[str, Array]) -> 
     if one[1].shape != other[1].shape:
         what = f"{one[0]} {one[1].shape} and {other[0]} {other[1].shape} differ in shape"
         raise ShapeError(where=where, what=what, fix="give both the same shape")
+
+
+def finite(where: str, name: str, given: Array) -> None:
+    """Refuse numbers that have no place in the plane.
+
+    Raises:
+        OptionError: one of them is nan or infinite.
+    """
+    if not numpy.isfinite(given).all():
+        raise OptionError(
+            where=where,
+            what=f"{name} has a nan or an infinite number",
+            fix="draw it before it turns into nan",
+        )
 
 
 def not_empty(where: str, name: str, given: Sequence[object] | dict[Any, Any]) -> None:

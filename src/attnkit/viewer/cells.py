@@ -40,13 +40,15 @@ def colored(kind: str, numbers: Array) -> Array:
 
 
 def number_text(kind: str, value: Number) -> str:
-    """How `value` stands in a cell: weights with two digits, signed numbers with one."""
+    """How `value` stands in a cell: weights with two digits, signed numbers with one, huge ones as 1e6."""
     if math.isnan(value):
         return "nan"
     if math.isinf(value):
         return "\u2212\u221e" if value < 0 else "\u221e"
     if kind == "weights":
         return "0" if value == 0 else f"{value:.2f}"
+    if abs(value) >= 9999.5:
+        return f"{value:.0e}".replace("e+0", "e").replace("e+", "e").replace("-", "\u2212")
     digits = 1 if abs(value) < 99.95 else 0
     rounded = round(value, digits) + 0.0
     return f"{rounded:.{digits}f}".replace("-", "\u2212")
@@ -133,7 +135,7 @@ def columns_room(words: Sequence[str], pitch: Number) -> Point:
         return 0.22, 0.0
     angle, size = math.radians(SLANT), text_size(pitch)
     over = max(
-        text_width(word, size=size) * math.cos(angle) - (len(words) - i) * pitch
+        text_width(word, size=size) * math.cos(angle) - (len(words) - i - 0.5) * pitch
         for i, word in enumerate(words)
     )
     return widest(words, size=size) * math.sin(angle) + 0.16, max(over + 0.1, 0.0)

@@ -7,9 +7,8 @@ from typing import Any
 import numpy
 from torch import Tensor
 
-from attnkit.errors import ShapeError
 from attnkit.viewer import palette
-from attnkit.viewer.arguments import Array, labels, numbers
+from attnkit.viewer.arguments import Array, finite, labels, numbers, same_shape
 from attnkit.viewer.palette import Number
 from attnkit.viewer.picture import Picture
 from attnkit.viewer.sheet import Point, Sheet, card_width, head_room, widest
@@ -39,6 +38,7 @@ def fan(
 
     Raises:
         ShapeError: the axes do not fit together.
+        OptionError: a number is nan or infinite.
     """
     where = "viewer.fan"
     lines = numbers(where, "tracks", tracks, "sentences layers")
@@ -51,11 +51,10 @@ def fan(
     ]
     for sentence, track in (guesses or {}).items():
         more = numbers(where, f"guesses[{sentence!r}]", track, "layers")
-        if len(more) != lines.shape[1]:
-            what = f"guesses[{sentence!r}] has {len(more)} layers; tracks has {lines.shape[1]}"
-            raise ShapeError(where=where, what=what, fix="record the same layers for every sentence")
+        same_shape(where, ("one row of tracks", lines[0]), (f"guesses[{sentence!r}]", more))
         lines = numpy.vstack([lines, more[None]])
         texts, shades = [*texts, str(sentence)], [*shades, palette.GUESS]
+    finite(where, "a track or a guess", lines)
     return _picture(lines, texts, shades, word=word, title=title)
 
 

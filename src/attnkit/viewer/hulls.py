@@ -33,7 +33,7 @@ def hull(
 
     Raises:
         ShapeError: the axes do not fit together.
-        OptionError: there are no loops.
+        OptionError: there are no loops, or a number is nan or infinite.
     """
     where = "viewer.hull"
     points = plane_points(where, "values", values)
@@ -41,7 +41,7 @@ def hull(
     not_empty(where, "loops", dict(loops))
     curves = {str(name): plane_points(where, f"loops[{name!r}]", loop) for name, loop in loops.items()}
     room = max(widest(list(curves)) + 0.35, text_width(key, size=palette.SMALL_SIZE)) + 0.1
-    plane = Plane(numpy.vstack([points, *curves.values()]), title, beside=room)
+    plane = Plane(numpy.vstack([points, *curves.values()]), title, names=names, beside=room)
     paint = partial(_paint, plane=plane, points=points, curves=curves, names=names, key=(key, room))
     opening = title or "Contexts stay in the hull of the values"
     alt = f"{opening}: {len(curves)} loops of contexts ({', '.join(curves)}) and the polygon of {', '.join(names)}."

@@ -8,7 +8,7 @@ import numpy
 from torch import Tensor
 
 from attnkit.viewer import palette
-from attnkit.viewer.arguments import Array, labels, not_empty, numbers
+from attnkit.viewer.arguments import Array, not_empty, numbers, same_shape
 from attnkit.viewer.palette import Number
 from attnkit.viewer.picture import Picture
 from attnkit.viewer.sheet import Axes, Point, Sheet, card_width, head_room, widest
@@ -47,6 +47,8 @@ def curves(
     not_empty(where, "curves", dict(curves))
     lines = {str(name): numbers(where, f"curves[{name!r}]", curve, "steps") for name, curve in curves.items()}
     across = {name: _steps(where, x, len(line)) for name, line in lines.items()}
+    for name, line in lines.items():
+        same_shape(where, ("x", across[name]), (f"curves[{name!r}]", line))
     shown = dict(zip(lines, lines if named else LETTERS, strict=False))
     top = head_room(title) + (0.0 if title else 0.05)
     axis = (xlabel, ylabel, guessing)
@@ -60,9 +62,7 @@ def curves(
 def _steps(where: str, x: Any, count: int) -> Array:
     if x is None:
         return numpy.arange(count)
-    steps = numbers(where, "x", x, "steps")
-    labels(where, "x", [str(step) for step in steps], count)
-    return steps
+    return numbers(where, "x", x, "steps")
 
 
 def _paint(
@@ -104,7 +104,7 @@ def _anchors(
     """
     if not _together(lines):
         ends = {
-            name: sheet.inches(axes, (float(across[name][-1]), float(line[-1])))
+            name: sheet.inches(axes, (float(across[name][_last(line)]), float(line[_last(line)])))
             for name, line in lines.items()
         }
         return ends, max(x for x, _ in ends.values()) + 0.22
@@ -124,6 +124,12 @@ def _together(lines: dict[str, Array]) -> bool:
     """True where the curves end so near to each other that names at their ends would say nothing."""
     everything, ends = numpy.concatenate(list(lines.values())), [line[-1] for line in lines.values()]
     return len(ends) > 1 and float(numpy.ptp(ends)) < 0.012 * (len(ends) - 1) * float(numpy.ptp(everything))
+
+
+def _last(line: Array) -> int:
+    """The last step with a finite number: a training that breaks off in nan has its name where it broke off."""
+    finite = numpy.flatnonzero(numpy.isfinite(line))
+    return int(finite[-1]) if len(finite) else 0
 
 
 def _crossing(line: Array, level: Number) -> int:

@@ -11,7 +11,7 @@ from attnkit.viewer import cells, palette
 from attnkit.viewer.arguments import Array, labels, numbers
 from attnkit.viewer.palette import Number
 from attnkit.viewer.picture import Picture
-from attnkit.viewer.sheet import Sheet, text_width, widest
+from attnkit.viewer.sheet import Sheet, card_width, text_width, widest
 
 Cell = tuple[int, int]
 ASKS = "asks \u2193"
@@ -78,9 +78,6 @@ def cards(
     cards: Sequence[str],
     questions: Sequence[str],
     title: str = "",
-    *,
-    framed: Sequence[int] = (),
-    below: str = "",
 ) -> Picture:
     """What a few questions, or heads, read: one row each, flat enough that two such maps fit side by side.
 
@@ -89,21 +86,17 @@ def cards(
         cards: one word for each column.
         questions: one word for each row.
         title: says what is seen.
-        framed: the rows to frame.
-        below: a sentence under the map.
 
     Raises:
         ShapeError: `weights` has other axes, or the words do not fit.
-        OptionError: a framed row lies outside.
     """
     where = "viewer.cards"
     entries = numbers(where, "weights", weights, "questions cards")
     columns = labels(where, "cards", cards, entries.shape[1])
     rows = labels(where, "questions", questions, entries.shape[0])
-    _inside(where, entries, [(row, 0) for row in framed])
     seen = "; ".join(_most(row, columns, line) for row, line in zip(rows, entries, strict=True))
-    alt = f"{title or 'What is read'}: {seen}{'; ' + below if below else ''}."
-    return _map(entries, rows, columns, kind="weights", title=title, alt=alt, framed=framed, below=below)
+    alt = f"{title or 'What is read'}: {seen}."
+    return _map(entries, rows, columns, kind="weights", title=title, alt=alt)
 
 
 def _most(row: str, columns: list[str], line: Array) -> str:
@@ -132,9 +125,16 @@ def _inside(where: str, entries: Array, marked: Sequence[Cell]) -> Sequence[Cell
 
 
 def _map(
-    entries: Array, rows: list[str], columns: list[str], *, kind: str, title: str, alt: str, **extra: Any
+    entries: Array,
+    rows: list[str],
+    columns: list[str],
+    *,
+    kind: str,
+    title: str,
+    alt: str,
+    marked: Sequence[Cell] = (),
 ) -> Picture:
-    """The picture of one map; `extra` are the marked cells, the framed rows and the sentence below."""
+    """The picture of one map."""
     pitch = min(max(min(4.6 / max(entries.shape), 0.44), 0.17), 7.0 / max(entries.shape))
     room, over = cells.columns_room(columns, pitch)
     left = (
@@ -143,10 +143,7 @@ def _map(
         + 0.12
     )
     top = palette.MARGIN + (0.3 if title else 0.0) + max(room, 0.4)
-    below = extra.get("below", "")
-    across, down = entries.shape[1] * pitch, entries.shape[0] * pitch
-    width = max(left + across + over, text_width(title, size=palette.TITLE_SIZE, bold=True) + palette.MARGIN)
-    width = max(width, left + text_width(below)) + palette.MARGIN
+    width = card_width(title, left + entries.shape[1] * pitch + over + palette.MARGIN)
 
     def paint(sheet: Sheet) -> None:
         sheet.title(title)
@@ -157,13 +154,10 @@ def _map(
         axis = {"size": palette.SMALL_SIZE, "color": palette.QUIET, "ha": "right", "va": "bottom"}
         sheet.text((left - 0.07, top - 0.2), READS, **axis)
         sheet.text((left - 0.07, top - 0.03), ASKS, **axis)
-        for row in extra.get("framed", ()):
-            sheet.frame((left, top + row * pitch), (across, pitch), color=palette.WRONG, width=1.6, zorder=4)
-        for row, column in extra.get("marked", ()):
-            _mark(sheet, entries, (row, column), (left, top, pitch))
-        sheet.text((left, top + down + 0.08), below, ha="left", va="top")
+        for cell in marked:
+            _mark(sheet, entries, cell, (left, top, pitch))
 
-    return Picture(paint, (width, top + down + (0.3 if below else 0.0) + palette.MARGIN), alt)
+    return Picture(paint, (width, top + entries.shape[0] * pitch + palette.MARGIN), alt)
 
 
 def _mark(sheet: Sheet, entries: Array, cell: Cell, place: tuple[Number, Number, Number]) -> None:

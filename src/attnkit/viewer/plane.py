@@ -10,10 +10,10 @@ from torch import Tensor
 
 from attnkit.errors import ShapeError
 from attnkit.viewer import palette
-from attnkit.viewer.arguments import Array, labels, not_empty, numbers, same_shape
+from attnkit.viewer.arguments import Array, finite, labels, not_empty, numbers, same_shape
 from attnkit.viewer.palette import Number
 from attnkit.viewer.picture import Picture
-from attnkit.viewer.sheet import Point, Sheet, card_width, head_room, text_width
+from attnkit.viewer.sheet import Point, Sheet, card_width, head_room, text_width, widest
 from attnkit.viewer.spread import beside
 
 SIDE = 4.2
@@ -30,16 +30,18 @@ class Plane:
     Args:
         points: `n 2`.
         title: says what is seen.
+        names: what is written beside the points.
         beside: inches to leave at the right.
     """
 
-    def __init__(self, points: Array, title: str, *, beside: Number = 0.0) -> None:
+    def __init__(self, points: Array, title: str, *, names: Sequence[str], beside: Number = 0.0) -> None:
         corners = numpy.vstack([points, numpy.zeros((1, 2))])
         self.low, self.high = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         across, up = self.high[0] - self.low[0], self.high[1] - self.low[1]
         self.scale = SIDE / max(across, up, 1e-9)
-        self.left, self.top, self.title = BORDER, head_room(title) + 0.4, title
-        width = card_width(title, across * self.scale + 2 * BORDER + beside)
+        border = max(BORDER, widest(names) + 0.15)
+        self.left, self.top, self.title = border, head_room(title) + 0.4, title
+        width = card_width(title, across * self.scale + 2 * border + beside)
         self.size = (width, self.top + up * self.scale + 0.55)
 
     def __call__(self, point: Array | Sequence[Number]) -> Point:
@@ -102,7 +104,7 @@ def vectors(
         title: says what is seen.
 
     Raises:
-        OptionError: there are no vectors.
+        OptionError: there are no vectors, or a number is nan or infinite.
         ShapeError: a vector does not have two numbers.
     """
     where = "viewer.vectors"
@@ -114,8 +116,9 @@ def vectors(
         if point.shape != (2,):
             what = f"{name!r} has {point.shape[0]} numbers; an arrow in the plane has two"
             raise ShapeError(where=where, what=what, fix="choose two coordinates, vector[:2]")
+        finite(where, f"vectors[{name!r}]", point)
     texts = {name: f"{name}\n{notes[name]}" if notes and name in notes else name for name in points}
-    plane = Plane(numpy.stack(list(points.values())), title)
+    plane = Plane(numpy.stack(list(points.values())), title, names=list(texts.values()))
     paint = partial(_paint_vectors, plane=plane, points=points, texts=texts, colors=dict(colors or {}))
     seen = ", ".join(f"{texts[name]} ({point[0]:.1f}, {point[1]:.1f})" for name, point in points.items())
     return Picture(paint, plane.size, f"{title or 'Arrows in the plane'}: {seen}.".replace("\n", " "))
@@ -138,11 +141,13 @@ def plane_points(where: str, name: str, given: Tensor) -> Array:
 
     Raises:
         ShapeError: they do not have two coordinates.
+        OptionError: a coordinate is nan or infinite.
     """
     points = numbers(where, name, given, "n 2")
     if points.shape[1] != 2:
         what = f"{name} has shape {points.shape}; the plane needs (n, 2)"
         raise ShapeError(where=where, what=what, fix=f"choose two coordinates, {name}[:, :2]")
+    finite(where, name, points)
     return points
 
 
@@ -157,14 +162,16 @@ def mixture(values: Tensor, weights: Tensor, words: Sequence[str], *, title: str
 
     Raises:
         ShapeError: the axes do not fit together.
+        OptionError: a number is nan or infinite.
     """
     where = "viewer.mixture"
     points = plane_points(where, "values", values)
     shares = numbers(where, "weights", weights, "kv_len")
+    finite(where, "weights", shares)
     names = labels(where, "words", words, len(points))
     same_shape(where, ("one column of values", points[:, 0]), ("weights", shares))
     ends = numpy.vstack([numpy.zeros((1, 2)), (shares[:, None] * points).cumsum(axis=0)])
-    plane = Plane(numpy.vstack([points, ends]), title)
+    plane = Plane(numpy.vstack([points, ends]), title, names=names)
     texts = [f"{name}\n{share:.2f}" for name, share in zip(names, shares, strict=True)]
     paint = partial(_paint_mixture, plane=plane, points=points, ends=ends, texts=texts)
     terms = " + ".join(f"{share:.2f} {name}" for name, share in zip(names, shares, strict=True))

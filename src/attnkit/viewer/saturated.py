@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnkit.errors import ShapeError, need
 from attnkit.viewer import palette
-from attnkit.viewer.arguments import Array, labels, numbers
+from attnkit.viewer.arguments import Array, numbers
 from attnkit.viewer.palette import Number
 from attnkit.viewer.picture import Picture
 from attnkit.viewer.sheet import Axes, Point, Sheet, card_width, head_room
@@ -32,7 +32,7 @@ def saturation(head_dims: Sequence[int], raw: Measured, scaled: Measured, *, tit
         ShapeError: the axes do not fit together.
     """
     where = "viewer.saturation"
-    names = labels(where, "head_dims", [str(size) for size in head_dims], len(head_dims))
+    names = [str(size) for size in head_dims]
     both = [_amounts(where, kind, given, len(names)) for kind, given in (("raw", raw), ("scaled", scaled))]
     top = head_room(title) + 0.3
     paint = partial(_paint, title=title, names=names, both=both, top=top)

@@ -8,7 +8,7 @@ from attnkit.viewer.palette import Number
 from attnkit.viewer.picture import Picture
 from attnkit.viewer.sheet import Point, Sheet, card_width, head_room
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#999999")
+COLORS = palette.LINES
 LEFT = 0.35
 BETWEEN = 1.5
 GAP = 0.14

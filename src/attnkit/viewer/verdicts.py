@@ -14,6 +14,8 @@ from attnkit.viewer.sheet import Point, Sheet, card_width, head_room, percent, t
 ROW = 0.42
 LINE = 0.36
 SHARES = 4.6
+ENDS = ("in training", "when the future is cut off")
+CAPTION = "the blue dot should lie right of the line, the orange one left of it"
 GOOD, BAD = "#CFE8DF", "#FBD9C2"
 
 
@@ -22,15 +24,15 @@ def dumbbells(
     *,
     title: str = "",
     guessing: Number | None = None,
-    ends: tuple[str, str] = ("in training", "when the future is cut off"),
 ) -> Picture:
-    """Two shares a name, from 0 to 1: a hollow dot and a full one, orange where the full one falls behind.
+    """Two shares a name, from 0 to 1: in training (hollow) and when the future is cut off (full).
+
+    Orange where the full one falls behind.
 
     Args:
         values: (hollow, full) for each name.
         title: says what is seen.
         guessing: where a dotted line stands, what guessing would reach.
-        ends: what the hollow and the full dot are.
 
     Raises:
         OptionError: there are no values, or one is not a share.
@@ -43,14 +45,12 @@ def dumbbells(
             what = f"{name!r} has {pair}; a share lies between 0 and 1"
             raise OptionError(where=where, what=what, fix="divide by the number of tries")
     left, top = palette.MARGIN + widest(list(pairs)) + 0.3, head_room(title) + 0.34
-    paint = partial(
-        _paint_dumbbells, title=title, pairs=pairs, guessing=guessing, ends=ends, place=(left, top)
-    )
+    paint = partial(_paint_dumbbells, title=title, pairs=pairs, guessing=guessing, place=(left, top))
     seen = "; ".join(
-        f"{name} {percent(hollow)} {ends[0]}, {percent(full)} {ends[1]}"
+        f"{name} {percent(hollow)} {ENDS[0]}, {percent(full)} {ENDS[1]}"
         for name, (hollow, full) in pairs.items()
     )
-    width = card_width(title, left + SHARES + 0.9, left + text_width("".join(ends)) + 1.1)
+    width = card_width(title, left + SHARES + 0.9, left + text_width("".join(ENDS)) + 1.1)
     return Picture(paint, (width, top + len(pairs) * ROW + 0.42), f"{title or 'Two shares each'}: {seen}.")
 
 
@@ -60,14 +60,13 @@ def _paint_dumbbells(
     title: str,
     pairs: dict[str, tuple[Number, Number]],
     guessing: Number | None,
-    ends: tuple[str, str],
     place: Point,
 ) -> None:
     left, top = place
     bottom = top + len(pairs) * ROW
     sheet.title(title)
     x = left
-    for words, hollow in zip(ends, (True, False), strict=True):
+    for words, hollow in zip(ENDS, (True, False), strict=True):
         sheet.dot((x, top - 0.2), color=palette.INK, size=9, hollow=hollow)
         sheet.text((x + 0.12, top - 0.2), words, ha="left")
         x += text_width(words) + 0.5
@@ -98,14 +97,13 @@ def _dumbbell(sheet: Sheet, pair: tuple[Number, Number], *, spot: Point) -> None
 PairRow = tuple[str, str, str, Number, Number]
 
 
-def pairs(rows: Sequence[PairRow], *, title: str = "", caption: str = "") -> Picture:
+def pairs(rows: Sequence[PairRow], *, title: str = "") -> Picture:
     """Two readings of one sentence as two dots between two nouns: do they lie on different sides?
 
     Args:
         rows: (sentence, orange noun, blue noun, blue dot, orange dot); a dot is the weight on the blue noun less
             the weight on the orange one, -1 to 1.
         title: says what is seen.
-        caption: a sentence under the title; empty says where the dots should lie.
 
     Raises:
         OptionError: there are no rows.
@@ -117,26 +115,25 @@ def pairs(rows: Sequence[PairRow], *, title: str = "", caption: str = "") -> Pic
         if len(row) != 5:
             fix = "(sentence, orange noun, blue noun, blue dot, orange dot)"
             raise ShapeError(where=where, what=f"a row has {len(row)} entries", fix=fix)
-    caption = caption or "the blue dot should lie right of the line, the orange one left of it"
     sentence, orange, blue = (widest([str(row[column]) for row in rows]) for column in range(3))
     left = palette.MARGIN + sentence + 0.3 + orange * 1.12 + 0.2
     room = max(3.4, min(4.6, 10.2 - left - blue))
     top = head_room(title) + 0.3
-    paint = partial(_paint_pairs, title=title, caption=caption, rows=rows, place=(left, top, room))
+    paint = partial(_paint_pairs, title=title, rows=rows, place=(left, top, room))
     changed = sum(float(row[3]) > 0 > float(row[4]) for row in rows)
-    width = card_width(title, left + room + blue * 1.12 + 0.35, text_width(caption) + 0.3)
+    width = card_width(title, left + room + blue * 1.12 + 0.35, text_width(CAPTION) + 0.3)
     alt = f"{title or 'Two readings'}: in {changed} of {len(rows)} sentences both dots lie where they should."
     return Picture(paint, (width, top + len(rows) * LINE + palette.MARGIN), alt)
 
 
 def _paint_pairs(
-    sheet: Sheet, *, title: str, caption: str, rows: Sequence[PairRow], place: tuple[Number, Number, Number]
+    sheet: Sheet, *, title: str, rows: Sequence[PairRow], place: tuple[Number, Number, Number]
 ) -> None:
     left, top, room = place
     middle = left + room / 2
     scale = (room / 2 - 0.12) / max(0.1, *(abs(float(dot)) for row in rows for dot in row[3:]))
     sheet.title(title)
-    sheet.text((palette.MARGIN, top - 0.18), caption, ha="left", color=palette.QUIET)
+    sheet.text((palette.MARGIN, top - 0.18), CAPTION, ha="left", color=palette.QUIET)
     sheet.line([(middle, top), (middle, top + len(rows) * LINE)], color=palette.INK, width=1.4)
     sentence = palette.MARGIN + widest([str(row[0]) for row in rows])
     for number, (words, orange, blue, first, second) in enumerate(rows):

@@ -15,7 +15,6 @@ def xray(
     *,
     length: int = 8,
     title: str = "",
-    seed: int = 0,
 ) -> viewer.Picture:
     """Draw which output token of `module` depends on which input token; the future is orange.
 
@@ -24,7 +23,6 @@ def xray(
         d_in: width of its input; not needed for modules with a `W_query`.
         length: how many tokens, at least 2.
         title: what stands above the picture.
-        seed: of the random input.
 
     Returns:
         The fingerprint, rows are outputs and columns are inputs.
@@ -35,12 +33,10 @@ def xray(
     """
     width = d_in if d_in is not None else _input_width(module)
     name = title or getattr(module, "__name__", type(module).__name__)
-    return viewer.fingerprint(influence(module, width, length=length, seed=seed), title=name)
+    return viewer.fingerprint(influence(module, width, length=length), title=name)
 
 
-def influence(
-    module: nn.Module | Callable[[Tensor], Tensor], d_in: int, *, length: int = 8, seed: int = 0
-) -> Tensor:
+def influence(module: nn.Module | Callable[[Tensor], Tensor], d_in: int, *, length: int = 8) -> Tensor:
     """How strongly output i moves with input j, (length, length): the norm of d output_i / d input_j.
 
     Measured in evaluation at one peaked random input, so that no dropout blurs it. The module's mode and
@@ -54,8 +50,8 @@ def influence(
         raise OptionError(
             where="learn.xray", what=f"one token has no future; got length={length}", fix="length=8"
         )
-    dtype = next((p.dtype for p in getattr(module, "parameters", list)()), torch.float32)
-    x = 2 * torch.randn(length, d_in, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    like = next(iter(getattr(module, "parameters", list)()), torch.zeros(()))
+    x = 2 * torch.randn(length, d_in, generator=torch.Generator().manual_seed(0)).to(like)
     training = getattr(module, "training", False)
     try:
         if isinstance(module, nn.Module):

@@ -5,7 +5,7 @@ from torch import nn
 import attnkit as ak
 from attnkit import learn
 from attnkit.errors import OptionError, ShapeError
-from attnkit.learn.fingerprint import influence
+from attnkit.learn.xrays import influence
 
 
 def test_a_causal_module_leaves_the_future_untouched():
@@ -43,6 +43,10 @@ def test_an_xray_leaves_mode_and_random_state_alone():
     assert layer.training
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in layer.parameters())
+
+
+def test_an_xray_is_taken_in_the_precision_of_the_module():
+    assert influence(nn.Linear(3, 2).double(), 3, length=4).dtype == torch.float64
 
 
 def test_dropout_does_not_blur_an_xray():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attnkit.errors import OptionError, need
 from attnkit.viewer import palette
-from attnkit.viewer.arguments import Array, labels, not_empty, numbers
+from attnkit.viewer.arguments import Array, not_empty, numbers, same_shape
 from attnkit.viewer.palette import Number
 from attnkit.viewer.picture import Picture
 from attnkit.viewer.sheet import Axes, Sheet, card_width, head_room, widest
@@ -47,7 +47,7 @@ def powers(
     sizes = numbers(where, "x", x, "sizes")
     lines = {str(name): numbers(where, f"curves[{name!r}]", line, "sizes") for name, line in curves.items()}
     for name, line in lines.items():
-        labels(where, f"curves[{name!r}]", [str(value) for value in line], len(sizes))
+        same_shape(where, ("x", sizes), (f"curves[{name!r}]", line))
         if not ((line > 0).all() and (sizes > 0).all()):
             what = f"x or {name!r} has a number that is not above 0"
             raise OptionError(where=where, what=what, fix="a logarithm needs numbers above 0")
