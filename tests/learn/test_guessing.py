@@ -1,7 +1,7 @@
 import pytest
 
 from attnkit import learn
-from attnkit.errors import OptionError, UnknownNameError
+from attnkit.errors import UnknownNameError
 from attnkit.learn import guessing
 from attnkit.learn.guesses import ALL, LETTERS
 
@@ -74,12 +74,12 @@ def test_the_last_guess_counts():
     assert guessing.right_guesses() == {KEY: True}
 
 
-@pytest.mark.messages
-def test_a_letter_that_is_no_choice_is_refused():
-    with pytest.raises(
-        OptionError, match=r'choices are A, B or C; got \'Q\'(?s:.*)learn\.guess\("same bank", "A"\)'
-    ):
-        learn.guess(KEY, "Q")
+@pytest.mark.parametrize("choice", ["Q", "AB", "0", "D"])
+def test_what_is_no_choice_is_told_and_not_noted(choice, capsys):
+    learn.guess(KEY, ALL[KEY].truth)
+    learn.guess(KEY, choice)
+    assert f"'{choice}' is no choice here. Put A, B or C between the quotes" in capsys.readouterr().out
+    assert guessing.right_guesses() == {}
 
 
 @pytest.mark.messages

@@ -10,10 +10,10 @@ from attnkit.learn.wording import count, extent, given, number
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (0, "0"),
+        (0.0, "0"),
         (-0.0, "0"),
-        (12345, "12345"),
-        (123456789, "1.23e+08"),
+        (12345.0, "12345"),
+        (123456789.0, "1.23e+08"),
         (0.123456, "0.123"),
         (torch.tensor(True), "True"),
         (torch.tensor(2.0), "2"),

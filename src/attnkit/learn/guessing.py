@@ -1,6 +1,6 @@
 """Guessing before looking: the reader's guess is noted, and the next cell answers it."""
 
-from attnkit.errors import OptionError, unknown_name
+from attnkit.errors import unknown_name
 from attnkit.learn.guesses import ALL, LETTERS, Guess
 from attnkit.learn.verdict import wrapped
 
@@ -10,27 +10,23 @@ _noted: dict[str, str] = {}
 def guess(key: str, choice: str) -> None:
     """Note what the reader expects, before the cell that shows it.
 
+    A slip of the finger is answered in a line: a traceback would stop a run of all cells.
+
     Args:
         key: the name of the guess, as the notebook writes it.
         choice: a letter, "A", "B", ..., or "?" for not yet.
 
     Raises:
         UnknownNameError: there is no such guess.
-        OptionError: `choice` is none of its letters.
     """
     asked = _find(key)
     letters = LETTERS[: len(asked.choices)]
     letter = str(choice).strip().upper()
-    if letter in ("", "?"):
+    if letter == "" or letter not in letters:
         _noted.pop(key, None)
-        print(f"No guess yet. Put {_listed(letters)} between the quotes, run this cell, then the next one.")
+        trouble = "No guess yet" if letter in ("", "?") else f"{choice!r} is no choice here"
+        print(f"{trouble}. Put {_listed(letters)} between the quotes, run this cell, then the next one.")
         return
-    if letter not in letters:
-        raise OptionError(
-            where=f"learn.guess({key!r})",
-            what=f"the choices are {_listed(letters)}; got {choice!r}",
-            fix=f'learn.guess("{key}", "{letters[0]}")',
-        )
     _noted[key] = letter
     print(f"Noted: {letter}, {asked.choices[letters.index(letter)]}. Now run the next cell.")
 
