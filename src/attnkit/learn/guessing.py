@@ -22,7 +22,7 @@ def guess(key: str, choice: str) -> None:
     asked = _find(key)
     letters = LETTERS[: len(asked.choices)]
     letter = str(choice).strip().upper()
-    if letter == "" or letter not in letters:
+    if letter not in list(letters):
         _noted.pop(key, None)
         trouble = "No guess yet" if letter in ("", "?") else f"{choice!r} is no choice here"
         print(f"{trouble}. Put {_listed(letters)} between the quotes, run this cell, then the next one.")
