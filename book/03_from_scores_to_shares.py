@@ -91,7 +91,7 @@ learn.answer("large scores")
 #
 # ### Exercise: softmax ★★ (core, 6 min)
 # Scores of any shape; each row of the last axis becomes weights that sum to one. It must survive rows like
-# 1000, 1001. Use neither `torch.softmax` nor `scores.softmax`.
+# 1000, 1001. Write it with `exp`: only numbers are judged, so `torch.softmax` would pass as well, and show you nothing.
 
 
 # %%

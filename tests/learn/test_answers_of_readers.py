@@ -136,10 +136,9 @@ def softmax_around(place):
     "place", [lambda scores: scores.mean(-1, keepdim=True), lambda scores: scores.amin(-1, keepdim=True)]
 )
 def test_only_the_largest_score_of_a_row_brings_it_to_safety(place):
-    assert (
-        "Right on 3 of 4 inputs. Then: 1 of 8 entries is nan"
-        in verdict_on("softmax", softmax_around(place)).text
-    )
+    # 1000 and 300 are more than 709, where exp ends, above the mean of their rows (247.75, -437.5) and the minimum
+    text = verdict_on("softmax", softmax_around(place)).text
+    assert text.startswith("Right on 3 of 4 inputs. Then: 2 of 12 entries are nan")
 
 
 @pytest.mark.parametrize("cut", [lambda x: 2, lambda x: len(x) // 2, lambda x: len(x) - 2])
@@ -224,8 +223,8 @@ def test_a_layer_of_another_dtype_is_told():
         (lambda n: (torch.eye(n), n), "W_key: The plain number 8 came back"),
         (lambda n: (torch.full((n, n), math.nan), torch.eye(n)), "64 of 64 entries are nan or infinite"),
         (
-            lambda n: (50 * torch.tril(torch.ones(n, n), -1), torch.eye(n)),
-            "reads its left neighbour with 0.143 only",
+            lambda n: (50 * torch.ones(n, n).tril(-1).triu(-2), torch.eye(n)),
+            "reads its left neighbour with 0.5 only",
         ),
         (
             lambda n: (50 * torch.eye(n), torch.eye(n).roll(3, 1)),

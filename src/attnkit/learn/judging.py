@@ -7,6 +7,7 @@
 """
 
 import inspect
+import re
 
 import torch
 from torch import Tensor
@@ -147,7 +148,8 @@ class _Attempt:
         if failed is None or failed.failure is None:
             return None
         given_it = self._given(failed.inputs)
-        return f"{self._so_far()}{failed.failure.text} It was given {given_it}.{_advice(failed.failure)}"
+        advice = _advice(failed.failure, dict(zip(self.task.inputs, failed.inputs, strict=True)))
+        return f"{self._so_far()}{failed.failure.text} It was given {given_it}.{advice}"
 
     def _other_shape(self) -> str | None:
         for sample in self.samples:
@@ -180,13 +182,32 @@ def _not_implemented(trial: Trial) -> bool:
     return trial.failure is not None and isinstance(trial.failure.error, NotImplementedError)
 
 
-def _advice(failure: Failure) -> str:
+def _advice(failure: Failure, inputs: dict[str, object]) -> str:
     """A pointer for the errors whose message says little to a beginner."""
     message = str(failure.error)
+    if "leaf Variable" in message:
+        return " The weights of a layer are watched for the gradient: copy inside `with torch.no_grad():`."
+    if "must match the size" in message:
+        return _misfit_of_axes(failure, inputs)
     if "dtype" in message or ("Float" in message and "Double" in message):
         return " The inputs are float64: a tensor that you make yourself should take its dtype from them."
     if isinstance(failure.error, RecursionError):
         return " Your function calls itself."
+    return ""
+
+
+def _misfit_of_axes(failure: Failure, inputs: dict[str, object]) -> str:
+    """A pointer where two shapes do not fit: `.T` of more than two axes, or a row that should be a column."""
+    tensors = {name: value for name, value in inputs.items() if isinstance(value, Tensor)}
+    if re.search(r"\.T\b", failure.source) and any(value.ndim > 2 for value in tensors.values()):
+        return " .T turns all axes round; .mT exchanges the last two alone."
+    sizes = re.findall(r"\((\d+)\)", str(failure.error))
+    for name, value in tensors.items():
+        if value.ndim == 1 and str(len(value)) in sizes:
+            return (
+                f" `{name}` lies down as a row of {len(value)}; to meet each of the others it has to stand as a "
+                f"column, {name}[:, None]."
+            )
     return ""
 
 

@@ -21,7 +21,7 @@ def no_nan(sample: Sample) -> str | None:
     amount, place = int(bad.sum()), bad.nonzero()[0].tolist()
     return (
         f"{amount} of {bad.numel()} entries {'is' if amount == 1 else 'are'} nan or infinite, the first at "
-        f"{place}: look for 0/0, exp of something large, or a row of minus infinities."
+        f"{place}: look for 0/0, 0 times infinity, exp of something large, or a row of minus infinities."
     )
 
 

@@ -8,8 +8,12 @@ from attnkit.learn.task import Draws, Sample, Task, Wrong
 from attnkit.learn.wording import extent, number
 
 _draw = Draws(3)
-# far from each other as well: exp overflows even where the mean of a row is taken off first
-_FAR = torch.tensor([[1000.0, 0.0, 0.0, -9.0], [-1000.0, -1001.0, -1000.0, -1003.0]], dtype=torch.float64)
+# far from each other as well: exp overflows even where the mean of a row is taken off first; and the last row
+# is safe with the largest score of all, but not with the largest of its sizes
+_FAR = torch.tensor(
+    [[1000.0, 0.0, 0.0, -9.0], [-1000.0, -1001.0, -1000.0, -1003.0], [300.0, -450.0, -1100.0, -500.0]],
+    dtype=torch.float64,
+)
 
 
 def _exp_by(scores: Tensor, highest: Tensor | float) -> Tensor:
@@ -30,14 +34,31 @@ def _global_max(scores: Tensor) -> Tensor:
     return parts / parts.sum(-1, keepdim=True)
 
 
+def _largest_size(scores: Tensor) -> Tensor:
+    parts = _exp_by(scores, scores.abs().amax(-1, keepdim=True))
+    return parts / parts.sum(-1, keepdim=True)
+
+
 def _sums_lie_down(scores: Tensor) -> Tensor:
     parts = _exp_by(scores, scores.amax(-1, keepdim=True))
     return parts / parts.sum(-1)
 
 
+def _nan_row(at: Sample) -> int:
+    return int(at.got.isnan().any(-1).nonzero()[0, -1])
+
+
 def _nan_rows(at: Sample) -> str:
-    row = int(at.got.isnan().any(-1).nonzero()[0, -1])
+    row = _nan_row(at)
     return f"row {row}, with scores from {extent(at.tensor(0)[row])},"
+
+
+def _columns_sum_to_one(at: Sample) -> bool:
+    """Whether the sums along an axis other than the last are one, as far as they are numbers at all."""
+    return at.got.shape == at.want.shape and any(
+        bool(finite.numel() and ((finite - 1).abs() < 1e-4).all())
+        for finite in (sums[sums.isfinite()] for sums in (at.got.sum(0), at.got.sum(-2)))
+    )
 
 
 SOFTMAX = Task(
@@ -47,8 +68,9 @@ SOFTMAX = Task(
     core=True,
     signature="softmax(scores) -> weights of the same shape; the last axis sums to one",
     statement=(
-        "Turn each row of scores into shares that sum to one, without torch's own softmax. A score of 1000 "
-        "must not break it, and neither must a row of -1000s."
+        "Turn each row of scores into shares that sum to one. A score of 1000 must not break it, and neither "
+        "must a row of -1000s. Write it with exp: only numbers are judged here, so torch's own softmax passes "
+        "too, and teaches you little."
     ),
     cases=((_draw(5, 7),), (_draw(4, 4),), (_draw(2, 3, 5),), (_FAR,)),
     right=lambda scores: scores.softmax(-1),
@@ -61,6 +83,7 @@ SOFTMAX = Task(
                 "itself out among the queries. Each query should deal out its attention among the keys, "
                 "along the last axis."
             ),
+            match=_columns_sum_to_one,
         ),
         Wrong(
             "whole tensor",
@@ -85,6 +108,15 @@ SOFTMAX = Task(
             lambda at: (
                 f"You subtract the largest score of all, {number(at.tensor(0).max())}; {_nan_rows(at)} is so "
                 "far below it that its exps are all 0, and 0/0 is nan. Each row needs its own maximum."
+            ),
+        ),
+        Wrong(
+            "largest size",
+            _largest_size,
+            lambda at: (
+                f"Right for small scores, but {_nan_rows(at)} becomes nan: without their signs the largest is "
+                f"{number(at.tensor(0)[_nan_row(at)].abs().max())}, and with that taken off all exps are 0, and "
+                "0/0 is nan. Take off the row's own largest score, as it is."
             ),
         ),
         Wrong(

@@ -3,10 +3,11 @@
 import math
 
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from attnkit.learn.properties import follows_exchange, no_nan
 from attnkit.learn.task import Draws, Task, Wrong
-from attnkit.learn.wording import number
+from attnkit.learn.wording import extent, number
 
 _draw = Draws(5)
 
@@ -61,6 +62,24 @@ ATTEND = Task(
             lambda at: (
                 f"You mixed with raw scores: your vectors are {number(at.got.norm() / at.want.norm())} times "
                 "as long as a mixture should be, far outside the words. Turn each row into shares first."
+            ),
+        ),
+        Wrong(
+            "word added",
+            lambda x: x + (x @ x.T).softmax(-1) @ x,
+            lambda at: (
+                "This is the context plus x itself: the first number of word 0 is "
+                f"{number(at.got[0, 0])}, and {number(at.want[0, 0])} of it is context, "
+                f"{number(at.tensor(0)[0, 0])} the word. The context alone is asked for."
+            ),
+        ),
+        Wrong(
+            "cosine",
+            lambda x: (normalize(x, dim=-1) @ normalize(x, dim=-1).T).softmax(-1) @ x,
+            lambda at: (
+                "Your scores are cosines: the lengths of the words, "
+                f"{extent(at.tensor(0).norm(dim=-1))}, were divided out. They count here; a score is the dot "
+                "product as it is."
             ),
         ),
         Wrong(

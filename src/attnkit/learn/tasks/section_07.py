@@ -46,6 +46,12 @@ def _shunned(at: Sample) -> bool:
     return bool((_left(at) < 0.01).all() and (others.amin(-1) > 0.01).all())
 
 
+def _all_the_past(at: Sample) -> bool:
+    """Whether every position reads those before it alike, and hardly any other but perhaps itself."""
+    rows = [at.got[place, :place] for place in range(2, len(at.got))]
+    return all(bool(row.max() - row.min() < 0.01 and row.sum() > 0.6) for row in rows)
+
+
 def _left_neighbour_is_read(at: Sample) -> str | None:
     """The position that fails worst, with what it reads instead."""
     if _sharp(at):
@@ -112,6 +118,16 @@ PREVIOUS_WORD = Task(
                 "is asked for. A longer query makes sharper weights."
             ),
             match=lambda at: _wins(at) and not _sharp(at),
+        ),
+        Wrong(
+            "all the past",
+            lambda n: (50 * torch.ones(n, n).tril(-1), torch.eye(n)),
+            lambda at: (
+                f"Position {len(at.got) - 1} reads all {len(at.got) - 1} positions before it alike, each with "
+                f"{number(at.got[-1, -2])}: a key answers every later query. Each key should "
+                "answer in one place only, to its right-hand neighbour."
+            ),
+            match=_all_the_past,
         ),
         Wrong(
             "sign",

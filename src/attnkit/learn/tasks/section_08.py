@@ -4,7 +4,7 @@ from torch import Tensor
 
 from attnkit.learn.properties import follows_exchange, linear_in, no_nan
 from attnkit.learn.task import Draws, Sample, Task, Wrong
-from attnkit.learn.wording import number
+from attnkit.learn.wording import extent, number
 
 _draw = Draws(8)
 
@@ -15,6 +15,12 @@ def _products(query: Tensor, key: Tensor) -> Tensor:
 
 def _ratio(at: Sample) -> str:
     return number(at.got.norm() / at.want.norm())
+
+
+def _shares(at: Sample) -> bool:
+    """Whether the rows are shares: nothing below zero, and a sum of one."""
+    sums = at.got.sum(-1)
+    return at.got.shape == at.want.shape and bool((at.got >= 0).all() and ((sums - 1).abs() < 1e-4).all())
 
 
 def _head_dim(at: Sample) -> int:
@@ -73,6 +79,15 @@ SCALED_SCORES = Task(
                 f"You divided by the root of {at.got.shape[0]}, the number of heads. The number of products "
                 f"in one score is {_head_dim(at)}: which axis of the query says so?"
             ),
+        ),
+        Wrong(
+            "already weights",
+            lambda query, key: (_products(query, key) / query.shape[-1] ** 0.5).softmax(-1),
+            lambda at: (
+                f"Your rows sum to {number(at.got[0, 0].sum())}: these are weights already. Scores come before "
+                f"the softmax, and may be negative (here {extent(at.want)})."
+            ),
+            match=_shares,
         ),
         Wrong(
             "multiplied",

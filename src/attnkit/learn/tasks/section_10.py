@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from attnkit.learn.agreement import close
 from attnkit.learn.properties import hidden_keys_get_nothing, no_nan, rows_sum_to_one
 from attnkit.learn.task import Draws, Sample, Task, Wrong
 from attnkit.learn.wording import extent, number
@@ -69,6 +70,15 @@ CAUSAL_MASK = Task(
             ),
         ),
         Wrong(
+            "shifted back",
+            lambda q_len, kv_len: _keeps(q_len, kv_len, q_len - kv_len),
+            lambda at: (
+                f"Right on a square. With {at.got.shape[0]} queries and {at.got.shape[1]} keys your diagonal "
+                f"moved {at.got.shape[1] - at.got.shape[0]} places to the left, not to the right: "
+                f"{_first_row(at)}, and it may read {int(at.want[0].sum())}. The shift has the wrong sign."
+            ),
+        ),
+        Wrong(
             "upper",
             lambda q_len, kv_len: torch.ones(q_len, kv_len, dtype=torch.bool).triu(kv_len - q_len),
             lambda at: (
@@ -110,6 +120,30 @@ def _filled(scores: Tensor, mask: Tensor, fill: float) -> Tensor:
 def _hidden_share(at: Sample) -> str:
     """The weight that all hidden keys of query 0 get together."""
     return number(at.got[0][~at.tensor(1)[0]].sum())
+
+
+def _spoiled(at: Sample) -> Tensor:
+    """The rows that read something and hide a score below zero: bool (q_len,)."""
+    scores, mask = at.tensor(0), at.tensor(1)
+    return ((scores < 0) & ~mask).any(-1) & mask.any(-1)
+
+
+def _times_infinity(at: Sample) -> bool:
+    """Whether the spoiled rows alone are wrong, and are nan, or zeros that came after a nan."""
+    if at.got.shape != at.want.shape:
+        return False
+    spoiled, alive = _spoiled(at), at.tensor(1).any(-1)
+    lost = at.got[spoiled]
+    return bool((lost.isnan() | (lost == 0)).all()) and close(
+        at.got[alive & ~spoiled], at.want[alive & ~spoiled]
+    )
+
+
+def _below_zero(at: Sample) -> str:
+    """The first hidden score below zero of a spoiled row, with its place."""
+    row = int(_spoiled(at).nonzero()[0, 0])
+    hidden = at.tensor(0)[row][~at.tensor(1)[row]]
+    return f"row {row} is lost: its hidden score {number(hidden[hidden < 0][0])}"
 
 
 def _dead_row(at: Sample) -> int:
@@ -163,6 +197,15 @@ MASKED_WEIGHTS = Task(
                 f"You hide what the mask keeps: the hidden keys of query 0 get {_hidden_share(at)} together. "
                 "Here True keeps; masked_fill fills where it finds True, so it wants the opposite."
             ),
+        ),
+        Wrong(
+            "times infinity",
+            lambda scores, mask: torch.where(mask, scores, scores * -math.inf).softmax(-1).nan_to_num(),
+            lambda at: (
+                f"You multiplied, and {_below_zero(at)} times minus infinity is plus infinity. Set the hidden "
+                "scores to minus infinity, whatever they were."
+            ),
+            match=_times_infinity,
         ),
         Wrong(
             "dead row nan",

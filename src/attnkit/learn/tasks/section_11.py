@@ -1,7 +1,9 @@
 """Section 11: batches and dropout."""
 
+import torch
 from torch import Tensor
 
+from attnkit.learn.agreement import close
 from attnkit.learn.properties import linear_in, no_nan
 from attnkit.learn.task import Draws, Sample, Task, Wrong
 from attnkit.learn.wording import extent, number
@@ -43,6 +45,36 @@ def _other_coins(weights: Tensor, random: Tensor, p: float, training: bool) -> T
 
 def _whole_keys(weights: Tensor, random: Tensor, p: float, training: bool) -> Tensor:
     return weights * (random[:, :1] >= p) / (1 - p) if training else weights
+
+
+def _own_random(weights: Tensor, random: Tensor, p: float, training: bool) -> Tensor:
+    return weights * (torch.rand_like(weights) >= p) / (1 - p) if training else weights
+
+
+def _scaled_in_evaluation(weights: Tensor, random: Tensor, p: float, training: bool) -> Tensor:
+    return weights * (random >= p) if training else weights * (1 - p)
+
+
+def _shrinks_in_evaluation(at: Sample) -> bool:
+    """Whether weights come back times 1 - p outside training; in training, dropping is right but for the scale."""
+    shrunk = close(at.got, at.want * (1 - _p(at)))
+    return shrunk or (bool(at.inputs[3]) and close(at.got, at.want))
+
+
+def _ignores_random(at: Sample) -> bool:
+    """Whether, in training, other weights vanish than `random` says: by chance, or the same for any `random`."""
+    _, random, p, training = at.inputs
+    assert isinstance(random, Tensor)
+    if not training:
+        return True
+    even = torch.ones_like(random)
+    one, again, other = (at.call(even, numbers, p, True) for numbers in (random, random, 1 - random))
+    return bool(_against(at) and (one == 0).any()) and (not close(one, again) or close(one, other))
+
+
+def _against(at: Sample) -> int:
+    """How many weights vanish or stay against what `random` says."""
+    return int(((at.got == 0) != (at.want == 0)).sum())
 
 
 def _p(at: Sample) -> float:
@@ -116,6 +148,25 @@ DROPOUT = Task(
                 f"You dropped {_dropped(at)} weights, about the right share, but those with the highest "
                 f"random numbers. The agreement here: below p = {_p(at)} means dropped."
             ),
+        ),
+        Wrong(
+            "scaled in evaluation",
+            _scaled_in_evaluation,
+            lambda at: (
+                f"With training=False your weights come back times {number(1 - _p(at))}. They should come back "
+                f"untouched: the division by {number(1 - _p(at))} is made in training."
+            ),
+            match=_shrinks_in_evaluation,
+        ),
+        Wrong(
+            "own random",
+            _own_random,
+            lambda at: (
+                f"You threw dice of your own: {_against(at)} of {at.got.numel()} weights vanish or stay against "
+                "their number in `random`. Decide by those numbers, so that the same call gives the same "
+                "answer."
+            ),
+            match=_ignores_random,
         ),
         Wrong(
             "whole keys",

@@ -18,6 +18,10 @@ def _one_too_many(lengths: Tensor, kv_len: int) -> Tensor:
     return (torch.arange(kv_len) <= lengths[:, None])[:, None]
 
 
+def _one_too_few(lengths: Tensor, kv_len: int) -> Tensor:
+    return (torch.arange(1, kv_len + 1) < lengths[:, None])[:, None]
+
+
 def _left(lengths: Tensor, kv_len: int) -> Tensor:
     return (torch.arange(kv_len) >= kv_len - lengths[:, None])[:, None]
 
@@ -47,6 +51,13 @@ PADDING_MASK = Task(
             "one too many",
             _one_too_many,
             lambda at: f"You keep {_kept(at)}: one pad too many. The positions of 3 words are 0, 1 and 2.",
+        ),
+        Wrong(
+            "one too few",
+            _one_too_few,
+            lambda at: (
+                f"You keep {_kept(at)}: one word too few. Positions count from 0, so 3 words stand at 0, 1 and 2."
+            ),
         ),
         Wrong(
             "inverted",

@@ -1,5 +1,6 @@
 """Section 13: splitting words into heads, and merging them again."""
 
+import torch
 from torch import Tensor
 
 from attnkit.learn.agreement import same_entries
@@ -72,6 +73,14 @@ SPLIT_HEADS = Task(
             ),
         ),
         Wrong(
+            "heads first",
+            lambda x, num_heads: torch.stack(x.chunk(num_heads, -1)),
+            lambda at: (
+                f"Well cut, but heads stand before sentences: {shape(at.got)}, and {shape(at.want)} is asked "
+                "for. The batch is the first axis, heads the second."
+            ),
+        ),
+        Wrong(
             "batch mixed",
             _mixed_batch,
             lambda at: (
@@ -121,6 +130,22 @@ MERGE_HEADS = Task(
             lambda at: (
                 f"The heads are interleaved: first number 0 of all {at.tensor(0).shape[1]} heads, then "
                 f"number 1 of all. Head 0 should give its {at.tensor(0).shape[3]} numbers first, then head 1."
+            ),
+        ),
+        Wrong(
+            "wrong transpose",
+            lambda context: context.transpose(2, 3).reshape(context.shape[0], context.shape[2], -1),
+            lambda at: (
+                f"The shape is right, and {_right_numbers(at)} numbers are: words changed places with "
+                "head_dim, the axis behind them. They should change places with heads, the axis before them."
+            ),
+        ),
+        Wrong(
+            "heads reversed",
+            lambda context: context.flip(1).transpose(1, 2).flatten(2),
+            lambda at: (
+                f"The heads stand in reverse order: every word opens with the {at.tensor(0).shape[3]} numbers "
+                f"of head {at.tensor(0).shape[1] - 1}. Head 0 comes first."
             ),
         ),
         Wrong(

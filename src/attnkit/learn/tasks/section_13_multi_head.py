@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from attnkit.learn.agreement import close
 from attnkit.learn.properties import follows_exchange, largest_leak, no_nan, past_stays
 from attnkit.learn.task import Draws, Sample, Task, Wrong
 from attnkit.learn.tasks.parts import Parts, causal_shares, merge_by_reshape, split_by_view
@@ -31,6 +32,33 @@ def _scale_after(
     head_dim = W_query.shape[1] // num_heads
     parts = Parts(divisor=lambda *_: 1.0, weigh=lambda scores: _scaled_after(scores, head_dim))
     return parts(x, W_query, W_key, W_value, W_out, num_heads)
+
+
+def _one_head(
+    x: Tensor, W_query: Tensor, W_key: Tensor, W_value: Tensor, W_out: Tensor, num_heads: int
+) -> Tensor:
+    return Parts()(x, W_query, W_key, W_value, W_out, 1)
+
+
+def _is_one_head(at: Sample) -> bool:
+    """Whether one head attended, with the scale of one head or of many."""
+    x, w_query, w_key, w_value, w_out = (at.tensor(index) for index in range(5))
+    return any(
+        close(at.got, Parts(divisor=divisor)(x, w_query, w_key, w_value, w_out, 1))
+        for divisor in (lambda width, _: width**0.5, lambda *_: _head_dim(at) ** 0.5)
+    )
+
+
+def _out_turned(
+    x: Tensor, W_query: Tensor, W_key: Tensor, W_value: Tensor, W_out: Tensor, num_heads: int
+) -> Tensor:
+    return Parts()(x, W_query, W_key, W_value, W_out.T, num_heads)
+
+
+def _words_added(
+    x: Tensor, W_query: Tensor, W_key: Tensor, W_value: Tensor, W_out: Tensor, num_heads: int
+) -> Tensor:
+    return x + Parts()(x, W_query, W_key, W_value, W_out, num_heads)
 
 
 def _moved(at: Sample) -> str:
@@ -66,7 +94,8 @@ MULTI_HEAD = Task(
         "Causal attention with many heads: project, split, scale, hide the future, softmax, mix, merge, and "
         "project once more with W_out."
     ),
-    cases=(_case(2, 5, 6, 3, 4), _case(3, 3, 6, 3, 3)),
+    # the last one with d_in = d_out: only there can the words be added
+    cases=(_case(2, 5, 6, 3, 4), _case(3, 3, 6, 3, 3), _case(2, 4, 6, 3, 2)),
     right=Parts(),
     wrongs=(
         Wrong(
@@ -136,6 +165,31 @@ MULTI_HEAD = Task(
             lambda at: (
                 f"All {at.integer(5)} heads use the same weights, their average: 1 head would do. Each mixes "
                 "its own values with its own weights."
+            ),
+        ),
+        Wrong(
+            "one head",
+            _one_head,
+            lambda at: (
+                f"You attend with one head of {at.got.shape[-1]} numbers, where num_heads = {at.integer(5)}. Split "
+                f"before you score: each head compares {_head_dim(at)} numbers of its own."
+            ),
+            match=_is_one_head,
+        ),
+        Wrong(
+            "output turned",
+            _out_turned,
+            lambda at: (
+                f"W_out went in turned round (largest error {_largest_error(at)}; it is {at.got.shape[-1]} x "
+                f"{at.got.shape[-1]}, so no shape complains). Use it as it is, like the other three."
+            ),
+        ),
+        Wrong(
+            "words added",
+            _words_added,
+            lambda at: (
+                f"You added x itself: with d_in = d_out = {at.got.shape[-1]} it runs, and your answer minus the "
+                "right one is just x. Attention gives its output alone; who calls it may add x."
             ),
         ),
         Wrong(

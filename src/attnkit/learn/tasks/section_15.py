@@ -2,9 +2,10 @@
 
 from torch import Tensor
 
+from attnkit.learn.agreement import close
 from attnkit.learn.properties import linear_in, no_nan
-from attnkit.learn.task import Draws, Task, Wrong
-from attnkit.learn.wording import number
+from attnkit.learn.task import Draws, Sample, Task, Wrong
+from attnkit.learn.wording import number, shape
 
 _draw = Draws(151)
 
@@ -16,6 +17,16 @@ def _beside(weights: Tensor, offset: int) -> Tensor:
 
 def _averaged_first(weights: Tensor) -> Tensor:
     return _beside(weights.mean(1, keepdim=True), -1).mean(-1).expand(weights.shape[:2]).clone()
+
+
+def _wrapped_sum(weights: Tensor) -> Tensor:
+    """The weights beside the diagonal and, for word 0, the one of the last word, added up."""
+    return _beside(weights, -1).sum(-1) + weights[..., 0, -1]
+
+
+def _wraps(at: Sample) -> bool:
+    total, length = _wrapped_sum(at.tensor(0)), at.tensor(0).shape[-1]
+    return close(at.got, total / length) or close(at.got, total / (length - 1))
 
 
 PREVIOUS_WORD_SCORE = Task(
@@ -54,6 +65,31 @@ PREVIOUS_WORD_SCORE = Task(
                 f"You divided by {at.tensor(0).shape[-1]} words, and only {at.tensor(0).shape[-1] - 1} have "
                 f"a word before them: a perfect head would get {number(1 - 1 / at.tensor(0).shape[-1])}. "
                 "Leave word 0 out."
+            ),
+        ),
+        Wrong(
+            "wraps around",
+            lambda weights: _wrapped_sum(weights) / weights.shape[-1],
+            lambda at: (
+                "You count word 0 too, and there i - 1 is -1, the last word, which word 0 of head 0 reads with "
+                f"{number(at.tensor(0)[0, 0, 0, -1])}. Word 0 has no word before it: begin at word 1."
+            ),
+            match=_wraps,
+        ),
+        Wrong(
+            "largest",
+            lambda weights: _beside(weights, -1).amax(-1),
+            lambda at: (
+                f"You took the largest weight ({number(at.got[0, 0])} in head 0 of layer 0): one word that looks "
+                f"back makes a perfect head. The average is asked for, {number(at.want[0, 0])} there."
+            ),
+        ),
+        Wrong(
+            "first two axes",
+            lambda weights: weights.diagonal(-1).mean(-1),
+            lambda at: (
+                f"Shape {shape(at.got)} came back, not {shape(at.want)}: diagonal works on the first two axes, "
+                "here layers and heads, unless it is told others. The square of words is the last two."
             ),
         ),
         Wrong(

@@ -56,6 +56,19 @@ def _no_scale(x: Tensor, memory: Tensor, W_query: Tensor, W_key: Tensor, W_value
     return _right(x, memory, W_query * W_query.shape[1] ** 0.5, W_key, W_value)
 
 
+def _width_scale(x: Tensor, memory: Tensor, W_query: Tensor, W_key: Tensor, W_value: Tensor) -> Tensor:
+    d_in, d_out = W_query.shape
+    return _right(x, memory, W_query * (d_out / d_in) ** 0.5, W_key, W_value)
+
+
+def _roles(x: Tensor, memory: Tensor, W_query: Tensor, W_key: Tensor, W_value: Tensor) -> Tensor:
+    return _right(x, memory, W_key, W_query, W_value)
+
+
+def _not_projected(x: Tensor, memory: Tensor, W_query: Tensor, W_key: Tensor, W_value: Tensor) -> Tensor:
+    return _weights(x, memory, W_query, W_key) @ memory
+
+
 def _memory_moves(at: Sample) -> str:
     """How far the answer moves when the memory is doubled."""
     x, memory, *matrices = at.inputs
@@ -144,6 +157,30 @@ CROSS_ATTENTION = Task(
             lambda at: (
                 f"Each word reads memory and x together, {len(at.tensor(0)) + len(at.tensor(1))} words. Here "
                 f"only the {len(at.tensor(1))} of memory answer."
+            ),
+        ),
+        Wrong(
+            "matrices exchanged",
+            _roles,
+            lambda at: (
+                "W_query and W_key are exchanged: x went through W_key and memory through W_query (first number "
+                f"{number(at.got[0, 0])}, not {number(at.want[0, 0])}). Who asks goes through W_query."
+            ),
+        ),
+        Wrong(
+            "no value",
+            _not_projected,
+            lambda at: (
+                f"You mixed memory as it is: {at.got.shape[1]} numbers a word came out, and {at.want.shape[1]} "
+                "are asked for. What is mixed are the values, made with W_value."
+            ),
+        ),
+        Wrong(
+            "width of the words",
+            _width_scale,
+            lambda at: (
+                f"You divided by the root of {at.tensor(0).shape[1]}, the width of the words. A score adds up "
+                f"{at.tensor(2).shape[1]} products, d_out, the width of queries and keys."
             ),
         ),
         Wrong(
