@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attnkit.backends import eager
 from attnkit.errors import OptionError
-from attnkit.normalizers import Softmax
+from attnkit.normalizers import Softmax, hide
 from attnkit.request import Request
 from attnkit.shapes import Weights, whole_numbers
 
@@ -76,8 +76,7 @@ class Inspection:
 
     def _lse_of(self, rows: Tensor) -> Tensor:
         keep = self.request.keep(self.request.q_pos[rows])
-        scores = eager.scores(self.request, rows)
-        return (scores if keep is None else scores.masked_fill(~keep, -torch.inf)).logsumexp(dim=-1)
+        return hide(eager.scores(self.request, rows), keep).logsumexp(dim=-1)
 
     @torch.no_grad()
     def _by_rows(self, measure: Callable[[Tensor], Tensor]) -> Tensor:

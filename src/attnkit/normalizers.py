@@ -8,6 +8,11 @@ import torch
 from attnkit.shapes import Keep, Scores, Weights
 
 
+def hide(scores: Scores, keep: Keep | None) -> Scores:
+    """The scores with minus infinity, whose exp is 0, for each key that `keep` hides."""
+    return scores if keep is None else scores.masked_fill(~keep, -torch.inf)
+
+
 class Normalizer(ABC):
     """Turns scores into weights; a key that `keep` hides gets the weight zero."""
 
@@ -27,7 +32,6 @@ class Softmax(Normalizer):
 
     def __call__(self, scores: Scores, keep: Keep | None) -> Weights:
         """The weights, in the shape and dtype of `scores`; a row with nothing to read is all zeros."""
-        if keep is None:
-            return scores.softmax(dim=-1)
+        weights = hide(scores, keep).softmax(dim=-1)
         # The second fill turns the 0/0 of an empty row into zeros, and stops its gradient.
-        return scores.masked_fill(~keep, -torch.inf).softmax(dim=-1).masked_fill(~keep, 0.0)
+        return weights if keep is None else weights.masked_fill(~keep, 0.0)

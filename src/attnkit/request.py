@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from attnkit.errors import DtypeError, ShapeError
 from attnkit.masks import Full, Mask
 from attnkit.normalizers import Normalizer
 from attnkit.scores import ScoreStep
-from attnkit.shapes import Keep
+from attnkit.shapes import Keep, type_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ class Request:
                 what=f"the mask {self.mask!r} is for a batch of {tuple(keep.shape[:-2])}; query "
                 f"{tuple(self.query.shape)} has the batch {tuple(batch)}",
                 fix="one entry a sample, in the order of the batch, and no axis of heads; "
-                "a 0/1 padding mask becomes lengths by masks.lengths(padding.sum(-1))",
+                "a 0/1 padding mask becomes lengths by masks.lengths(padding.sum(-1).long())",
             )
         return keep.unsqueeze(-3) if keep.dim() > 2 else keep
 
@@ -116,10 +117,9 @@ def check_inputs(query: Tensor, key: Tensor, value: Tensor) -> None:
 def _check_numbers(named: dict[str, Tensor]) -> None:
     for name, tensor in named.items():
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            given = str(tensor.dtype) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise DtypeError(
                 where="Rule",
-                what=f"{name} must be a tensor of floats; got {given}",
+                what=f"{name} must be a tensor of floats; got {type_of(tensor)}",
                 fix=f"give a tensor; numbers become one by torch.as_tensor({name}).float()",
             )
         if tensor.is_nested:
@@ -158,5 +158,5 @@ def _pair(named: dict[str, Tensor], first: str, second: str, trouble: str) -> st
     return f"{first} {tuple(named[first].shape)} and {second} {tuple(named[second].shape)} {trouble}"
 
 
-def _refuse(what: str, fix: str) -> None:
+def _refuse(what: str, fix: str) -> NoReturn:
     raise ShapeError(where="Rule", what=what, fix=fix)

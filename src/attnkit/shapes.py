@@ -21,6 +21,11 @@ Context = Float[Tensor, "*heads q_len d_value"]
 Keep = Bool[Tensor, "*#heads q_len kv_len"]
 
 
+def type_of(given: object) -> str:
+    """What `given` is, for a message: the dtype of a tensor, the type of anything else."""
+    return str(given.dtype) if isinstance(given, Tensor) else type(given).__name__
+
+
 def whole_numbers(given: object, *, device: torch.device | None = None) -> Tensor | None:
     """`given` as a tensor of whole numbers, or None if that is not what it holds."""
     try:

@@ -20,17 +20,16 @@ def refusal(request: Request) -> str | None:
 
 def scores(request: Request, rows: Tensor | None = None) -> Scores:
     """The scores before masking, `*batch heads q_len kv_len`; of the queries `rows` (n,) alone where given."""
-    query, q_pos = _chosen(request, rows)
+    query = request.query if rows is None else request.query.index_select(-2, rows)
     found = (query * request.scale) @ _each_head(request.key, request.group).mT
     head = torch.arange(query.shape[-3], device=query.device)[:, None, None]
     kv_pos = torch.arange(request.kv_len, device=query.device)
-    return stepped(request.steps, found, head, q_pos[:, None], kv_pos[None, :])
+    return stepped(request.steps, found, head, _positions(request, rows)[:, None], kv_pos[None, :])
 
 
 def weights(request: Request, rows: Tensor | None = None) -> Weights:
     """The weights without dropout, `*batch heads q_len kv_len`; of the queries `rows` (n,) alone where given."""
-    _, q_pos = _chosen(request, rows)
-    return request.normalizer(scores(request, rows), request.keep(q_pos))
+    return request.normalizer(scores(request, rows), request.keep(_positions(request, rows)))
 
 
 def run(request: Request) -> Context:
@@ -43,10 +42,8 @@ def run(request: Request) -> Context:
     return mixing @ _each_head(request.value, request.group)
 
 
-def _chosen(request: Request, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-    if rows is None:
-        return request.query, request.q_pos
-    return request.query.index_select(-2, rows), request.q_pos[rows]
+def _positions(request: Request, rows: Tensor | None) -> Tensor:
+    return request.q_pos if rows is None else request.q_pos[rows]
 
 
 def _each_head(shared: Tensor, group: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from attnkit.errors import DtypeError, OptionError, ShapeError
 from attnkit.masks.mask import FOR_A_TENSOR, Mask
+from attnkit.shapes import type_of
 
 
 @dataclass(frozen=True)
@@ -72,10 +73,9 @@ def where(keep: Callable[[Tensor, Tensor], Tensor]) -> Where:
 
 def _check_answer(name: str, keep: object, shape: torch.Size) -> None:
     if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
-        given = str(keep.dtype) if isinstance(keep, Tensor) else type(keep).__name__
         raise DtypeError(
             where="masks.where",
-            what=f"{name} must answer with a bool tensor, True keeps; it gave {given}",
+            what=f"{name} must answer with a bool tensor, True keeps; it gave {type_of(keep)}",
             fix="end in a comparison such as (q - k) < 3, or in .bool()",
         )
     own = keep.shape[max(keep.dim() - len(shape), 0) :]

@@ -8,8 +8,6 @@ from attnkit.learn.properties import no_nan
 from attnkit.learn.task import Sample, Task, Wrong
 from attnkit.learn.wording import number
 
-Matrices = tuple[Tensor, Tensor]
-
 
 def _shift(n: int, by: int) -> Tensor:
     """Ones on the diagonal `by` to the right of the main one, (n, n)."""
