@@ -207,7 +207,7 @@ def test_eager_computes_chosen_rows_alone():
     query, key, value = inputs()
     request = Rule(mask=masks.causal)._request(query, key, value, None, training=False)
     rows = torch.tensor([4, 0])
-    torch.testing.assert_close(eager.weights(request, rows), eager.weights(request)[:, :, rows])
+    torch.testing.assert_close(eager.weights(request.rows(rows)), eager.weights(request)[:, :, rows])
 
 
 @pytest.mark.parametrize("backend", ["eager", "sdpa"])

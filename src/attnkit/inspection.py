@@ -50,7 +50,7 @@ class Inspection:
                 f"got {indices!r}",
                 fix="rows([0, -1]) gives the first and the last; rows(chosen.nonzero()) those of a bool tensor",
             )
-        return eager.weights(self.request, rows.flatten().long() % q_len)
+        return eager.weights(self.request.rows(rows.flatten().long() % q_len))
 
     def entropy(self) -> Tensor:
         """How spread out each row is, `*batch heads q_len`, in nats: 0 is one key alone, log(n) is n keys evenly.
@@ -62,7 +62,7 @@ class Inspection:
         """
         self._needs_softmax("entropy")
         return self._by_rows(
-            lambda rows: 0.0 - torch.special.xlogy(w := eager.weights(self.request, rows), w).sum(-1)
+            lambda some: 0.0 - torch.special.xlogy(weights := eager.weights(some), weights).sum(-1)
         )
 
     def lse(self) -> Tensor:
@@ -72,19 +72,16 @@ class Inspection:
             OptionError: the rule does not normalise by softmax.
         """
         self._needs_softmax("lse")
-        return self._by_rows(self._lse_of)
+        return self._by_rows(lambda some: hide(eager.scores(some), some.keep).logsumexp(dim=-1))
 
-    def _lse_of(self, rows: Tensor) -> Tensor:
-        keep = self.request.keep(self.request.q_pos[rows])
-        return hide(eager.scores(self.request, rows), keep).logsumexp(dim=-1)
 
     @torch.no_grad()
-    def _by_rows(self, measure: Callable[[Tensor], Tensor]) -> Tensor:
+    def _by_rows(self, measure: Callable[[Request], Tensor]) -> Tensor:
         request = self.request
         row_elements = math.prod(request.query.shape[:-2]) * request.kv_len
         step = max(1, _ELEMENTS_AT_A_TIME // max(row_elements, 1))
         rows = torch.arange(request.q_len, device=request.query.device)
-        return torch.cat([measure(some) for some in rows.split(step)], dim=-1)
+        return torch.cat([measure(request.rows(some)) for some in rows.split(step)], dim=-1)
 
     def _needs_softmax(self, what: str) -> None:
         if self.request.normalizer != Softmax():

@@ -1,7 +1,7 @@
 """A request: one rule, on one query, key and value, checked. What backends are given."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import torch
@@ -29,6 +29,8 @@ class Request:
         dropout: the probability that acts in this call; 0 outside training.
         q_start: the position of the first query.
         generator: where dropout draws from; None is PyTorch's own.
+        q_at: the positions of the queries (q_len,) where they are not `q_start` and those that follow it.
+        kv_at: the positions of the keys (kv_len,) where they are not 0 and those that follow it.
     """
 
     query: Tensor
@@ -41,6 +43,8 @@ class Request:
     dropout: float
     q_start: int
     generator: torch.Generator | None = None
+    q_at: Tensor | None = None
+    kv_at: Tensor | None = None
 
     @property
     def q_len(self) -> int:
@@ -60,27 +64,53 @@ class Request:
     @property
     def q_pos(self) -> Tensor:
         """The positions of the queries (q_len,)."""
+        if self.q_at is not None:
+            return self.q_at
         return torch.arange(self.q_start, self.q_start + self.q_len, device=self.query.device)
 
-    def keep(self, q_pos: Tensor) -> Keep | None:
-        """The mask at `q_pos`, with an axis of one for the heads; None when every key may be read.
+    @property
+    def kv_pos(self) -> Tensor:
+        """The positions of the keys (kv_len,)."""
+        return torch.arange(self.kv_len, device=self.key.device) if self.kv_at is None else self.kv_at
+
+    @property
+    def keep(self) -> Keep | None:
+        """The mask, with an axis of one for the heads; None when every key may be read.
 
         Raises:
             ShapeError: the mask is for another batch.
         """
         if isinstance(self.mask, Full):
             return None
-        keep = self.mask.at(q_pos, self.kv_len)
-        batch = self.query.shape[:-3]
-        if keep.shape[:-2] not in ((), batch):
+        keep = self.mask.keep(self.q_pos[:, None], self.kv_pos[None, :])
+        keep = keep.expand(*keep.shape[:-2], self.q_len, self.kv_len)
+        self.check_batch(tuple(keep.shape[:-2]))
+        return keep.unsqueeze(-3) if keep.dim() > 2 else keep
+
+    def check_batch(self, masked: tuple[int, ...]) -> None:
+        """Refuse a mask for the batch `masked`, unless it is this request's or the mask is for any.
+
+        Raises:
+            ShapeError: the mask is for another batch.
+        """
+        batch = tuple(self.query.shape[:-3])
+        if masked not in ((), batch):
             raise ShapeError(
                 where="Rule",
-                what=f"the mask {self.mask!r} is for a batch of {tuple(keep.shape[:-2])}; query "
-                f"{tuple(self.query.shape)} has the batch {tuple(batch)}",
+                what=f"the mask {self.mask!r} is for a batch of {masked}; query "
+                f"{tuple(self.query.shape)} has the batch {batch}",
                 fix="one entry a sample, in the order of the batch, and no axis of heads; "
                 "a 0/1 padding mask becomes lengths by masks.lengths(padding.sum(-1).long())",
             )
-        return keep.unsqueeze(-3) if keep.dim() > 2 else keep
+
+    def rows(self, chosen: Tensor) -> "Request":
+        """The same request for the queries at the indices `chosen` (n,) alone."""
+        return replace(self, query=self.query.index_select(-2, chosen), q_at=self.q_pos[chosen])
+
+    def columns(self, chosen: Tensor) -> "Request":
+        """The same request with the keys and values at the indices `chosen` (n,) alone."""
+        key, value = (tensor.index_select(-2, chosen) for tensor in (self.key, self.value))
+        return replace(self, key=key, value=value, kv_at=self.kv_pos[chosen])
 
 
 def check_inputs(query: Tensor, key: Tensor, value: Tensor) -> None:

@@ -133,7 +133,7 @@ class Rule:
         Shapes and errors as in calling the rule. No context is computed.
         """
         request = self._request(query, key, value, q_start, training, generator)
-        request.keep(request.q_pos[:1])  # a mask that a call would refuse is refused here too
+        _ = replace(request, query=query[..., :1, :]).keep  # a mask that a call would refuse is refused here too
         answers = {backend.name: backend.refusal(request) for backend in BACKENDS}
         return Explanation(_told(self, request), answers, _choose(request, None).name)
 

@@ -52,7 +52,7 @@ def _mask_arguments(request: Request) -> dict[str, Any]:
             return {"is_causal": True}
         if request.q_start >= request.kv_len - 1:
             return {}  # every query stands at the last key or after it: nothing is hidden
-    keep = request.keep(request.q_pos)
+    keep = request.keep
     return {"attn_mask": _one_batch_axis(keep) if keep is not None and keep.dim() > 2 else keep}
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from attnkit.errors import OptionError, ShapeError
+from attnkit.masks.area import Area, Cover
 from attnkit.shapes import Keep
 
 FOR_A_TENSOR = (
@@ -30,6 +31,35 @@ class Mask(ABC):
         Positions are whole numbers of any shapes that broadcast. The answer is bool and broadcasts to their
         common shape; where samples differ, batch axes stand in front of it.
         """
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The batch that the mask is for; () where it is the same for every sample."""
+        return ()
+
+    @property
+    def relative(self) -> bool:
+        """Whether `keep` depends on `q_pos - kv_pos` alone; False where that is not known."""
+        return False
+
+    def sample(self, index: tuple[int, ...]) -> "Mask":
+        """The mask of one sample of the batch: `index` has a number for each batch axis."""
+        return self
+
+    def over(self, area: Area) -> Cover:
+        """Whether some pair, and every pair, of whole rectangles is kept; they may hold no pair at all.
+
+        A mask that knows nothing better says PARTIAL of each.
+        """
+        return Cover(area.anywhere, ~area.anywhere)
+
+    def narrow(self, area: Area) -> Area:
+        """Smaller rectangles that hold every kept pair of the given ones."""
+        return area
+
+    def cuts(self, length: int) -> Tensor:
+        """Positions from 1 to `length - 1` (n,), sorted, where the pattern starts anew, so that tiles had better too."""
+        return torch.empty(0, dtype=torch.int64)
 
     def dense(
         self, q_len: int, kv_len: int, *, q_start: int | None = None, device: torch.device | None = None
@@ -81,11 +111,45 @@ class Mask(ABC):
 
 
 @dataclass(frozen=True)
-class And(Mask):
-    """Both masks keep."""
+class _Pair(Mask):
+    """Two masks: it is for a batch if one of them is, and tiles start anew where either does."""
 
     left: Mask
     right: Mask
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The batch that one of them is for."""
+        return self.left.batch or self.right.batch
+
+    @property
+    def relative(self) -> bool:
+        """Whether both know nothing but the distance."""
+        return self.left.relative and self.right.relative
+
+    def sample(self, index: tuple[int, ...]) -> Mask:
+        """The two masks of one sample."""
+        return type(self)(self.left.sample(index), self.right.sample(index))
+
+    def cuts(self, length: int) -> Tensor:
+        """Where either starts anew."""
+        return torch.cat([self.left.cuts(length), self.right.cuts(length)]).unique()
+
+
+@dataclass(frozen=True)
+class And(_Pair):
+    """Both masks keep."""
+
+    def over(self, area: Area) -> Cover:
+        """Each is asked of the rectangle that the other leaves, or both could say yes of different pairs."""
+        left, right = self.left.over(area), self.right.over(area)
+        inner = self.narrow(self.narrow(area))  # twice: what the second leaves may let the first cut more
+        some = inner.alive & self.left.over(inner).some & self.right.over(inner).some
+        return Cover(some, left.every & right.every)
+
+    def narrow(self, area: Area) -> Area:
+        """What both leave."""
+        return self.right.narrow(self.left.narrow(area))
 
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """True where both keep."""
@@ -97,11 +161,13 @@ class And(Mask):
 
 
 @dataclass(frozen=True)
-class Or(Mask):
+class Or(_Pair):
     """At least one of two masks keeps."""
 
-    left: Mask
-    right: Mask
+    def over(self, area: Area) -> Cover:
+        """Some pair of either; every pair of one of them."""
+        left, right = self.left.over(area), self.right.over(area)
+        return Cover(left.some | right.some, left.every | right.every)
 
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """True where either keeps."""
@@ -118,6 +184,29 @@ class Not(Mask):
 
     inner: Mask
 
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The batch of the other."""
+        return self.inner.batch
+
+    @property
+    def relative(self) -> bool:
+        """Whether the other knows nothing but the distance."""
+        return self.inner.relative
+
+    def sample(self, index: tuple[int, ...]) -> Mask:
+        """The other way round for one sample."""
+        return Not(self.inner.sample(index))
+
+    def over(self, area: Area) -> Cover:
+        """What is not kept everywhere is hidden somewhere."""
+        some, every = self.inner.over(area)
+        return Cover(~every, ~some)
+
+    def cuts(self, length: int) -> Tensor:
+        """Where the other starts anew."""
+        return self.inner.cuts(length)
+
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """True where the other says False."""
         return ~self.inner.keep(q_pos, kv_pos)
@@ -126,7 +215,7 @@ class Not(Mask):
         return f"~{self.inner!r}"
 
 
-def _answers(pair: And | Or, q_pos: Tensor, kv_pos: Tensor) -> tuple[Tensor, Tensor]:
+def _answers(pair: _Pair, q_pos: Tensor, kv_pos: Tensor) -> tuple[Tensor, Tensor]:
     left, right = pair.left.keep(q_pos, kv_pos), pair.right.keep(q_pos, kv_pos)
     axes = max(q_pos.dim(), kv_pos.dim())
     batches = [tuple(keep.shape[: keep.dim() - axes]) for keep in (left, right)]

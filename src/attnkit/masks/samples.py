@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from attnkit.errors import DtypeError, OptionError
+from attnkit.masks.area import Area, Cover
 from attnkit.masks.mask import Mask
 from attnkit.shapes import whole_numbers
 
@@ -17,6 +18,24 @@ class Lengths(Mask):
     """Each sample has its own number of keys; what comes after them is padding."""
 
     kv_lengths: Tensor
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The axes of `kv_lengths`."""
+        return tuple(self.kv_lengths.shape)
+
+    def sample(self, index: tuple[int, ...]) -> Mask:
+        """The length of one sample."""
+        return Lengths(self.kv_lengths[index]) if self.batch else self
+
+    def over(self, area: Area) -> Cover:
+        """The first key is kept, or the last too."""
+        known = self.kv_lengths.to(area.kv_from.device)[..., None]
+        return Cover((area.kv_from < known) & area.alive, area.kv_to <= known)
+
+    def narrow(self, area: Area) -> Area:
+        """No key of the padding."""
+        return area._replace(kv_to=area.kv_to.minimum(self.kv_lengths.to(area.kv_to.device)[..., None]))
 
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """True where the key is one of its sample's first `kv_lengths`."""
@@ -60,4 +79,4 @@ def lengths(kv_lengths: Tensor | Sequence[int]) -> Lengths:
             what=f"a sample has at least 0 tokens; got {int(counts.min())}",
             fix="masks.lengths([0]) hides every key of a sample",
         )
-    return Lengths(counts)
+    return Lengths(counts.clone())
