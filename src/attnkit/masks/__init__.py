@@ -8,34 +8,59 @@ right with a cache; `is_causal` of PyTorch puts the first query at the first key
 """
 
 from attnkit.masks.area import Area, Cover
-from attnkit.masks.documents import Documents, documents
+from attnkit.masks.chunks import Blocks, RandomBlocks, blocks, random_blocks
+from attnkit.masks.drawing import Drawing
 from attnkit.masks.mask import And, Mask, Not, Or
 from attnkit.masks.own import Where, where
-from attnkit.masks.plain import Causal, First, Full, Window, causal, first, full, window
-from attnkit.masks.samples import Lengths, lengths
+from attnkit.masks.packed import Documents, documents
+from attnkit.masks.pattern import Pattern
+from attnkit.masks.plain import (
+    Causal,
+    First,
+    Full,
+    Strided,
+    Window,
+    causal,
+    dilated,
+    first,
+    full,
+    strided,
+    window,
+)
+from attnkit.masks.samples import Lengths, lengths, prefix
 from attnkit.masks.tiles import Tiles, refine
 
 __all__ = [
     "And",
     "Area",
+    "Blocks",
     "Causal",
     "Cover",
     "Documents",
+    "Drawing",
     "First",
     "Full",
     "Lengths",
     "Mask",
     "Not",
     "Or",
+    "Pattern",
+    "RandomBlocks",
+    "Strided",
     "Tiles",
     "Where",
     "Window",
+    "blocks",
     "causal",
+    "dilated",
     "documents",
     "first",
     "full",
     "lengths",
+    "prefix",
+    "random_blocks",
     "refine",
+    "strided",
     "where",
     "window",
 ]

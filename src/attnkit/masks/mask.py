@@ -1,15 +1,20 @@
-"""What a mask is, and how masks combine: both keep, either keeps, the other way round."""
+"""What a mask is, and how masks combine: both keep, either keeps, the other way round.
 
-from abc import ABC, abstractmethod
+(a & b)(q, k) = a(q, k) and b(q, k)        (a | b)(q, k) = a(q, k) or b(q, k)        (~a)(q, k) = not a(q, k)
+"""
+
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, reduce
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
 from attnkit.errors import OptionError, ShapeError
-from attnkit.masks.area import Area, Cover
-from attnkit.shapes import Keep
+from attnkit.masks.area import Area
+from attnkit.masks.pattern import Pattern
 
 FOR_A_TENSOR = (
     "for a bool tensor, True keeps: masks.where(lambda q, k: tensor[..., q, k]); if it has fewer rows than "
@@ -17,75 +22,22 @@ FOR_A_TENSOR = (
 )
 
 
-class Mask(ABC):
+class Mask(Pattern):
     """A rule that says for each query position which key positions it may read.
 
     Masks combine with `&` (both keep), `|` (either keeps) and `~` (the other way round). A mask may be
     another one for each sample: then its answers have batch axes in front.
+
+    A mask of your own gives `keep`; with `narrow` and `narrow_hidden` it also knows its tiles.
     """
 
-    @abstractmethod
-    def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
-        """Whether a query at `q_pos` may read a key at `kv_pos`.
-
-        Positions are whole numbers of any shapes that broadcast. The answer is bool and broadcasts to their
-        common shape; where samples differ, batch axes stand in front of it.
-        """
-
-    @property
-    def batch(self) -> tuple[int, ...]:
-        """The batch that the mask is for; () where it is the same for every sample."""
-        return ()
-
-    @property
-    def relative(self) -> bool:
-        """Whether `keep` depends on `q_pos - kv_pos` alone; False where that is not known."""
-        return False
-
     def sample(self, index: tuple[int, ...]) -> "Mask":
-        """The mask of one sample of the batch: `index` has a number for each batch axis."""
+        """The mask of one sample of the batch."""
         return self
 
-    def over(self, area: Area) -> Cover:
-        """Whether some pair, and every pair, of whole rectangles is kept; they may hold no pair at all.
-
-        A mask that knows nothing better says PARTIAL of each.
-        """
-        return Cover(area.anywhere, ~area.anywhere)
-
-    def narrow(self, area: Area) -> Area:
-        """Smaller rectangles that hold every kept pair of the given ones."""
-        return area
-
-    def cuts(self, length: int) -> Tensor:
-        """Positions from 1 to `length - 1` (n,), sorted, where the pattern starts anew, so that tiles had better too."""
-        return torch.empty(0, dtype=torch.int64)
-
-    def dense(
-        self, q_len: int, kv_len: int, *, q_start: int | None = None, device: torch.device | None = None
-    ) -> Keep:
-        """The mask written out, `*batch q_len kv_len`, True keeps.
-
-        Args:
-            q_len: how many queries.
-            kv_len: how many keys, at positions 0 to kv_len - 1.
-            q_start: the position of the first query; `kv_len - q_len` when not given.
-            device: where the result lives.
-
-        Example:
-            >>> from attnkit import masks
-            >>> masks.causal.dense(2, 3).int().tolist()
-            [[1, 1, 0], [1, 1, 1]]
-        """
-        start = kv_len - q_len if q_start is None else q_start
-        q_pos = torch.arange(start, start + q_len, device=device)
-        return self.at(q_pos, kv_len)
-
-    def at(self, q_pos: Tensor, kv_len: int) -> Keep:
-        """The rows of the queries at `q_pos` (q_len,), written out: `*batch q_len kv_len`."""
-        kv_pos = torch.arange(kv_len, device=q_pos.device)
-        keep = self.keep(q_pos[:, None], kv_pos[None, :])
-        return keep.expand(*keep.shape[:-2], q_pos.shape[0], kv_len)
+    def joined(self, other: "Mask") -> "Mask | None":
+        """One mask that keeps what both keep and tells more of tiles than the two apart, or None."""
+        return None
 
     def __and__(self, other: "Mask") -> "Mask":
         return And(self, _known(other, "&"))
@@ -110,51 +62,109 @@ class Mask(ABC):
         )
 
 
+class _Composed(Mask):
+    """A mask of other masks: for a batch if one of them is, and tiles start anew where any of them does."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> tuple[Mask, ...]:
+        """The masks that it is made of."""
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The batch that its parts are for."""
+        return self._one_of([part.batch for part in self.parts])
+
+    @property
+    def relative(self) -> bool:
+        """Whether no part knows more than the distance."""
+        return all(part.relative for part in self.parts)
+
+    def sample(self, index: tuple[int, ...]) -> Mask:
+        """The same of the masks of one sample."""
+        return type(self)(*(part.sample(index) for part in self.parts))
+
+    def cuts(self, length: int) -> Tensor:
+        """Where any part starts anew."""
+        return torch.cat([part.cuts(length) for part in self.parts]).unique()
+
+    def _one_of(self, batches: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+        own = [(part, batch) for part, batch in zip(self.parts, batches, strict=True) if batch]
+        if len({batch for _, batch in own}) > 1:
+            raise ShapeError(
+                where="Mask",
+                what=", ".join(f"{part!r} is for a batch of {batch}" for part, batch in own),
+                fix="combine masks for one batch, or with a mask that is the same for every sample",
+            )
+        return own[0][1] if own else ()
+
+
 @dataclass(frozen=True)
-class _Pair(Mask):
-    """Two masks: it is for a batch if one of them is, and tiles start anew where either does."""
+class _Pair(_Composed):
+    """Two masks."""
 
     left: Mask
     right: Mask
 
     @property
-    def batch(self) -> tuple[int, ...]:
-        """The batch that one of them is for."""
-        return self.left.batch or self.right.batch
+    def parts(self) -> tuple[Mask, ...]:
+        """The two."""
+        return (self.left, self.right)
 
-    @property
-    def relative(self) -> bool:
-        """Whether both know nothing but the distance."""
-        return self.left.relative and self.right.relative
+    @cached_property
+    def terms(self) -> tuple[Mask, ...]:
+        """What is combined, however it is bracketed."""
+        sides = [side.terms if isinstance(side, type(self)) else (side,) for side in (self.left, self.right)]
+        return self._simplified((*sides[0], *sides[1]))
 
-    def sample(self, index: tuple[int, ...]) -> Mask:
-        """The two masks of one sample."""
-        return type(self)(self.left.sample(index), self.right.sample(index))
+    def _simplified(self, terms: tuple[Mask, ...]) -> tuple[Mask, ...]:
+        return terms
 
-    def cuts(self, length: int) -> Tensor:
-        """Where either starts anew."""
-        return torch.cat([self.left.cuts(length), self.right.cuts(length)]).unique()
+    def _answers(self, q_pos: Tensor, kv_pos: Tensor) -> list[Tensor]:
+        keeps = [part.keep(q_pos, kv_pos) for part in self.parts]
+        axes = max(q_pos.dim(), kv_pos.dim())
+        self._one_of([tuple(keep.shape[: keep.dim() - axes]) for keep in keeps])
+        return keeps
 
 
 @dataclass(frozen=True)
 class And(_Pair):
     """Both masks keep."""
 
-    def over(self, area: Area) -> Cover:
-        """Each is asked of the rectangle that the other leaves, or both could say yes of different pairs."""
-        left, right = self.left.over(area), self.right.over(area)
-        inner = self.narrow(self.narrow(area))  # twice: what the second leaves may let the first cut more
-        some = inner.alive & self.left.over(inner).some & self.right.over(inner).some
-        return Cover(some, left.every & right.every)
-
-    def narrow(self, area: Area) -> Area:
-        """What both leave."""
-        return self.right.narrow(self.left.narrow(area))
+    def _simplified(self, terms: tuple[Mask, ...]) -> tuple[Mask, ...]:
+        kept: list[Mask] = []
+        for term in terms:
+            for place, other in enumerate(kept):
+                if (both := other.joined(term)) is not None:
+                    kept[place] = both
+                    break
+            else:
+                kept.append(term)
+        return tuple(kept)
 
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """True where both keep."""
-        left, right = _answers(self, q_pos, kv_pos)
+        left, right = self._answers(q_pos, kv_pos)
         return left & right
+
+    def narrow(self, area: Area) -> Area:
+        """What every term leaves."""
+        for term in self.terms:
+            area = term.narrow(area)
+        return area
+
+    def narrow_hidden(self, area: Area) -> Area:
+        """Whatever a term hides."""
+        return reduce(Area.hull, (term.narrow_hidden(area) for term in self.terms))
+
+    def some(self, area: Area) -> Tensor:
+        """Each term is asked of what the others leave, or all could say yes of different pairs."""
+        area = self.narrow(area)
+        return reduce(torch.logical_and, (term.some(area) for term in self.terms), area.alive)
+
+    def every(self, area: Area) -> Tensor:
+        """Each term keeps every pair."""
+        return reduce(torch.logical_and, (term.every(area) for term in self.terms))
 
     def __repr__(self) -> str:
         return f"({self.left!r} & {self.right!r})"
@@ -164,68 +174,67 @@ class And(_Pair):
 class Or(_Pair):
     """At least one of two masks keeps."""
 
-    def over(self, area: Area) -> Cover:
-        """Some pair of either; every pair of one of them."""
-        left, right = self.left.over(area), self.right.over(area)
-        return Cover(left.some | right.some, left.every | right.every)
-
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """True where either keeps."""
-        left, right = _answers(self, q_pos, kv_pos)
+        left, right = self._answers(q_pos, kv_pos)
         return left | right
+
+    def narrow(self, area: Area) -> Area:
+        """Whatever a term keeps."""
+        return reduce(Area.hull, (term.narrow(area) for term in self.terms))
+
+    def narrow_hidden(self, area: Area) -> Area:
+        """What every term hides."""
+        for term in self.terms:
+            area = term.narrow_hidden(area)
+        return area
+
+    def some(self, area: Area) -> Tensor:
+        """A term keeps some pair."""
+        return reduce(torch.logical_or, (term.some(area) for term in self.terms))
+
+    def every(self, area: Area) -> Tensor:
+        """A term keeps every pair of what the others hide."""
+        area = self.narrow_hidden(area)
+        return reduce(torch.logical_or, (term.every(area) for term in self.terms), ~area.alive)
 
     def __repr__(self) -> str:
         return f"({self.left!r} | {self.right!r})"
 
 
 @dataclass(frozen=True)
-class Not(Mask):
+class Not(_Composed):
     """Keeps what another mask hides."""
 
     inner: Mask
 
     @property
-    def batch(self) -> tuple[int, ...]:
-        """The batch of the other."""
-        return self.inner.batch
-
-    @property
-    def relative(self) -> bool:
-        """Whether the other knows nothing but the distance."""
-        return self.inner.relative
-
-    def sample(self, index: tuple[int, ...]) -> Mask:
-        """The other way round for one sample."""
-        return Not(self.inner.sample(index))
-
-    def over(self, area: Area) -> Cover:
-        """What is not kept everywhere is hidden somewhere."""
-        some, every = self.inner.over(area)
-        return Cover(~every, ~some)
-
-    def cuts(self, length: int) -> Tensor:
-        """Where the other starts anew."""
-        return self.inner.cuts(length)
+    def parts(self) -> tuple[Mask, ...]:
+        """The other mask."""
+        return (self.inner,)
 
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """True where the other says False."""
         return ~self.inner.keep(q_pos, kv_pos)
 
+    def narrow(self, area: Area) -> Area:
+        """What the other hides."""
+        return self.inner.narrow_hidden(area)
+
+    def narrow_hidden(self, area: Area) -> Area:
+        """What the other keeps."""
+        return self.inner.narrow(area)
+
+    def some(self, area: Area) -> Tensor:
+        """The other does not keep every pair."""
+        return ~self.inner.every(area)
+
+    def every(self, area: Area) -> Tensor:
+        """The other keeps no pair."""
+        return ~self.inner.some(area)
+
     def __repr__(self) -> str:
         return f"~{self.inner!r}"
-
-
-def _answers(pair: _Pair, q_pos: Tensor, kv_pos: Tensor) -> tuple[Tensor, Tensor]:
-    left, right = pair.left.keep(q_pos, kv_pos), pair.right.keep(q_pos, kv_pos)
-    axes = max(q_pos.dim(), kv_pos.dim())
-    batches = [tuple(keep.shape[: keep.dim() - axes]) for keep in (left, right)]
-    if all(batches) and batches[0] != batches[1]:
-        raise ShapeError(
-            where="Mask",
-            what=f"{pair.left!r} is for a batch of {batches[0]}, {pair.right!r} for a batch of {batches[1]}",
-            fix="combine masks for one batch, or with a mask that is the same for every sample",
-        )
-    return left, right
 
 
 def _known(other: object, sign: str) -> Mask:

@@ -16,9 +16,23 @@ class Where(Mask):
     """Keeps what a function says."""
 
     function: Callable[[Tensor, Tensor], Tensor]
+    chosen: tuple[int, ...] = ()
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """The axes that the function answers with for one single pair, queries and keys at position 0."""
+        return () if self.chosen else tuple(self._asked(torch.tensor(0), torch.tensor(0)).shape)
+
+    def sample(self, index: tuple[int, ...]) -> Mask:
+        """The answers for one sample."""
+        return Where(self.function, tuple(index)) if self.batch else self
 
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """What the function says, once it is known to be one bool for each pair of positions."""
+        keep = self._asked(q_pos, kv_pos)
+        return keep[self.chosen] if self.chosen else keep
+
+    def _asked(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         try:
             keep = self.function(q_pos, kv_pos)
         except (RuntimeError, TypeError, IndexError) as error:
@@ -36,7 +50,8 @@ class Where(Mask):
         return getattr(self.function, "__name__", repr(self.function))
 
     def __repr__(self) -> str:
-        return f"where({self._name})"
+        chosen = f"[{', '.join(map(str, self.chosen))}]" if self.chosen else ""
+        return f"where({self._name}){chosen}"
 
 
 _TENSORS = "write it with tensor operations: & | ~ and torch.where, not and, or, not, if"
@@ -51,7 +66,8 @@ def where(keep: Callable[[Tensor, Tensor], Tensor]) -> Where:
 
     Positions come as whole-number tensors that broadcast; the answer is a bool tensor of their common
     shape, with batch axes in front if samples differ. Where there are more queries than keys, the first
-    queries stand before position 0, and `table[q_pos]` would read them from the table's end.
+    queries stand before position 0, and `table[q_pos]` would read them from the table's end. Tiles know nothing of a
+    function: all are PARTIAL, so what can be said with the other masks had better be.
 
     Raises:
         OptionError: `keep` cannot be called; or it fails when a rule asks it.

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from attnkit.errors import DtypeError, OptionError
-from attnkit.masks.area import Area, Cover
+from attnkit.masks.area import Area
 from attnkit.masks.mask import Mask
-from attnkit.shapes import whole_numbers
+from attnkit.masks.plain import causal, counted, first
+from attnkit.shapes import type_of, whole_numbers
 
 _LISTED_AT_MOST = 8
 
@@ -28,19 +29,21 @@ class Lengths(Mask):
         """The length of one sample."""
         return Lengths(self.kv_lengths[index]) if self.batch else self
 
-    def over(self, area: Area) -> Cover:
-        """The first key is kept, or the last too."""
-        known = self.kv_lengths.to(area.kv_from.device)[..., None]
-        return Cover((area.kv_from < known) & area.alive, area.kv_to <= known)
-
     def narrow(self, area: Area) -> Area:
         """No key of the padding."""
-        return area._replace(kv_to=area.kv_to.minimum(self.kv_lengths.to(area.kv_to.device)[..., None]))
+        return area.within(kv_to=self._ends(area))
+
+    def narrow_hidden(self, area: Area) -> Area:
+        """Only keys of the padding."""
+        return area.within(kv_from=self._ends(area))
+
+    def _ends(self, area: Area) -> Tensor:
+        return self.kv_lengths.to(area.kv_from.device)[..., None].long()
 
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """True where the key is one of its sample's first `kv_lengths`."""
         positions = (1,) * max(q_pos.dim(), kv_pos.dim())
-        return kv_pos < self.kv_lengths.to(kv_pos.device).reshape(*self.kv_lengths.shape, *positions)
+        return kv_pos < self.kv_lengths.to(kv_pos.device).reshape((*self.kv_lengths.shape, *positions))
 
     def __repr__(self) -> str:
         if self.kv_lengths.numel() > _LISTED_AT_MOST:
@@ -80,3 +83,33 @@ def lengths(kv_lengths: Tensor | Sequence[int]) -> Lengths:
             fix="masks.lengths([0]) hides every key of a sample",
         )
     return Lengths(counts.clone())
+
+
+def prefix(size: int | Tensor | Sequence[int]) -> Mask:
+    """Keep the first `size` keys for every query, and after them the past alone: a prefix language model.
+
+    It is `causal | first(size)`, or `causal | lengths(size)` where samples have prefixes of their own.
+
+    Args:
+        size: in tokens; one whole number from 1 upwards, or whole numbers `*batch`, 0 where a sample has no prefix.
+
+    Raises:
+        OptionError: `size` is one number, and none from 1 upwards; or a list with a number below 0.
+        DtypeError: `size` is neither one number nor whole numbers.
+
+    Example:
+        >>> prefix(2).dense(3, 3).int().tolist()
+        [[1, 1, 0], [1, 1, 0], [1, 1, 1]]
+
+    Source: Raffel et al. 2019, https://arxiv.org/abs/1910.10683, section 3.2.1.
+    """
+    if isinstance(size, int | float):
+        return causal | first(counted("prefix", "size", size))
+    counts = whole_numbers(size)
+    if counts is None:
+        raise DtypeError(
+            where="masks.prefix",
+            what=f"size is one whole number of tokens, or one a sample; got {type_of(size)}",
+            fix="masks.prefix(4), or masks.prefix([4, 7]) for two samples",
+        )
+    return causal | lengths(size)
