@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from attnkit import Rule, inspection, masks
-from attnkit.errors import OptionError
-from attnkit.normalizers import Normalizer
+from attnkit import Rule, masks
+from attnkit.errors import OptionError, ShapeError
+from attnkit.normalizers import Normalizer, Sigmoid, Softmax
 from tests.helpers import inputs
 
 RULE = Rule(mask=masks.causal & masks.lengths([7, 0]))
@@ -78,46 +78,45 @@ def test_lse_and_scores_give_the_weights_back():
     torch.testing.assert_close((scores - found.lse()[..., None]).exp(), found.weights())
 
 
-@pytest.mark.parametrize("elements", [3 * 2 * 7 * 2, 1], ids=["two rows", "less than a row"])
-def test_a_few_rows_at_a_time_give_what_all_at_once_give(elements, monkeypatch):
-    query, key, _ = inputs()
-    found = Rule(mask=masks.causal).inspect(query, key)
-    whole = found.entropy(), found.lse()
-    monkeypatch.setattr(inspection, "_ELEMENTS_AT_A_TIME", elements)
-    assert torch.equal(found.entropy(), whole[0])
-    assert torch.equal(found.lse(), whole[1])
-
-
-def test_entropy_of_many_tokens_makes_no_square_tensor():
-    # 3 heads of 8,000 tokens: their squares hold 192 million elements; the budget is 4 million at a time
-    query = torch.zeros(3, 8_000, 1)
-    largest = 0
-
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
-        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-            nonlocal largest
-            out = func(*args, **(kwargs or {}))
-            largest = max(largest, out.numel() if isinstance(out, torch.Tensor) else 0)
-            return out
-
-    with Watch():
-        Rule().inspect(query, query).lse()
-    assert 24_000 <= largest <= 2**22
-
-
 def test_inspection_keeps_no_gradient():
     query, key, _ = inputs(grad=True)
     slope = torch.tensor(0.5, requires_grad=True)
     found = Rule(scores=(lambda score, head, q_pos, kv_pos: score * slope,)).inspect(query, key)
     assert not found.request.query.requires_grad, "it would hold on to what made the query"
-    assert not any(t.requires_grad for t in (found.weights(), found.rows([0]), found.entropy(), found.lse()))
+    pooled = found.pooled(2)
+    answers = [found.weights(), found.rows([0]), found.entropy(), found.lse(), found.received()]
+    assert not any(answer.requires_grad for answer in (*answers, pooled.mean, pooled.max))
 
 
-def test_no_queries_and_no_keys_are_no_trouble():
-    query, key, _ = inputs(q_len=0)
-    assert Rule().inspect(query, key).rows([]).shape == (2, 3, 0, 7)
-    query, key, _ = inputs(kv_len=0)
-    assert torch.equal(Rule().inspect(query, key).entropy(), torch.zeros(2, 3, 5))
+@pytest.mark.parametrize(("q_len", "kv_len"), [(0, 7), (5, 0), (0, 0)])
+def test_no_queries_and_no_keys_are_no_trouble(q_len, kv_len):
+    query, key, _ = inputs(q_len=q_len, kv_len=kv_len)
+    found = Rule().inspect(query, key)
+    assert found.weights().shape == (2, 3, q_len, kv_len)
+    assert found.rows([]).shape == (2, 3, 0, kv_len)
+    assert torch.equal(found.entropy(), torch.zeros(2, 3, q_len))
+    assert torch.equal(found.lse(), torch.full((2, 3, q_len), -math.inf))
+    assert torch.equal(found.received(), torch.zeros(2, 3, kv_len))
+    assert found.pooled(2).mean.shape == (2, 3, -(-q_len // 2), -(-kv_len // 2))
+
+
+@pytest.mark.parametrize(("batch", "heads"), [((0,), 3), ((2,), 0), ((), 3), ((2, 1), 3)])
+def test_any_batch_will_do(batch, heads):
+    query, key, _ = inputs(batch=batch, heads=heads)
+    found = Rule(mask=masks.causal).inspect(query, key)
+    assert found.weights().shape == (*batch, heads, 5, 7)
+    assert found.entropy().shape == found.lse().shape == (*batch, heads, 5)
+    assert found.received().shape == (*batch, heads, 7)
+    assert found.pooled(3).max.shape == (*batch, heads, 2, 3)
+
+
+def test_autocast_does_not_act():
+    query, key, _ = inputs()
+    found = Rule().inspect(query, key)
+    expected = found.weights(), found.entropy()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(found.weights(), expected[0])
+        assert torch.equal(found.entropy(), expected[1])
 
 
 def test_double_precision_stays_double():
@@ -132,15 +131,91 @@ def test_a_rule_without_softmax_still_has_weights():
     )
 
 
-@pytest.mark.messages
-@pytest.mark.parametrize("what", ["entropy", "lse"])
-def test_what_has_no_meaning_without_softmax_is_refused(what):
+def test_a_tile_of_even_weights_has_their_mean_the_ragged_last_too():
+    # equal scores over 7 keys: every weight is 1/7, so every tile of 2 x 3 is, and the last of 1 x 1
+    pooled = Rule().inspect(torch.zeros(1, 5, 4), torch.zeros(1, 7, 4)).pooled((2, 3))
+    torch.testing.assert_close(pooled.mean, torch.full((1, 3, 3), 1 / 7))
+    torch.testing.assert_close(pooled.max, torch.full((1, 3, 3), 1 / 7))
+    assert pooled.tile == (2, 3)
+
+
+def test_hidden_pairs_count_as_zero_in_a_tile():
+    # causal over 4 even keys: rows 1 | 1/2 1/2 | 1/3 1/3 1/3 | 1/4 1/4 1/4 1/4; tiles of 2 x 2 by hand
+    pooled = Rule(mask=masks.causal).inspect(torch.zeros(1, 4, 4), torch.zeros(1, 4, 4)).pooled(2)
+    torch.testing.assert_close(pooled.mean[0], torch.tensor([[2 / 4, 0], [7 / 6 / 4, 5 / 6 / 4]]))
+    torch.testing.assert_close(pooled.max[0], torch.tensor([[1, 0], [1 / 3, 1 / 3]]))
+
+
+def test_keys_receive_together_what_queries_give():
     query, key, _ = inputs()
-    found = Rule(normalizer=Evenly()).inspect(query, key)
-    with pytest.raises(
-        OptionError, match=rf"{what} is a quantity of the softmax(?s:.*)weights\(\) and rows\(\)"
-    ):
-        getattr(found, what)()
+    # of the two samples one has nothing to read; each of the 5 queries of the other gives one
+    torch.testing.assert_close(
+        RULE.inspect(query, key).received().sum(-1), torch.tensor([[5.0], [0.0]]).expand(2, 3)
+    )
+
+
+def test_the_sum_that_a_sink_is_part_of_gives_the_weights_back():
+    query, key, _ = inputs()
+    found = Rule(normalizer=Softmax(sink=torch.tensor([-1.0, 0.0, 30.0]))).inspect(query, key)
+    scores = query @ key.mT / 2  # the root of head_dim 4
+    torch.testing.assert_close((scores - found.lse()[..., None]).exp(), found.weights())
+
+
+def test_weights_too_large_are_given_when_they_are_asked_for():
+    found = Rule().inspect(torch.zeros(1, 5, 4), torch.zeros(1, 7, 4))
+    assert found.weights(at_most_bytes=5 * 7 * 4).shape == (1, 5, 7)
+    with pytest.raises(OptionError):
+        found.weights(at_most_bytes=5 * 7 * 4 - 1)
+
+
+def test_a_mask_for_another_batch_is_refused_before_anything_is_computed():
+    query, key, _ = inputs()
+    with pytest.raises(ShapeError):
+        Rule(mask=masks.lengths([0, 0, 0])).inspect(query, key).received()
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("normalizer", [Evenly(), Sigmoid(), Softmax(sink=torch.zeros(3))], ids=repr)
+def test_entropy_of_rows_that_do_not_sum_to_one_is_refused(normalizer):
+    query, key, _ = inputs()
+    with pytest.raises(OptionError, match=r"rows that sum to one(?s:.*)received\(\) and pooled\(\)"):
+        Rule(normalizer=normalizer).inspect(query, key).entropy()
+
+
+@pytest.mark.messages
+def test_lse_without_softmax_is_refused():
+    query, key, _ = inputs()
+    with pytest.raises(OptionError, match=r"lse is a quantity of the softmax(?s:.*)received\(\) and pooled"):
+        Rule(normalizer=Sigmoid()).inspect(query, key).lse()
+
+
+@pytest.mark.messages
+def test_weights_too_large_are_refused_with_how_to_ask_anyway():
+    # 8 heads of 65,536 x 65,536 numbers of 4 bytes are 137.4 billion bytes
+    found = Rule().inspect(torch.zeros(8, 65_536, 1), torch.zeros(8, 65_536, 1))
+    large = r"\(8, 65536, 65536\) take 137 GB(?s:.*)pooled\(256\)(?s:.*)at_most_bytes=137438953472\)"
+    with pytest.raises(OptionError, match="inspect.weights: " + large):
+        found.weights()
+    with pytest.raises(OptionError, match="inspect.rows: " + large):
+        found.rows(range(65_536))
+    with pytest.raises(OptionError, match=r"inspect.pooled: \(2, 8, 32768, 32768\) take 68.7 GB"):
+        found.pooled(2)
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("at_most_bytes", ["1 GB", None, True, -1, math.nan])
+def test_a_size_that_is_no_number_of_bytes_is_refused(at_most_bytes):
+    query, key, _ = inputs()
+    with pytest.raises(OptionError, match=r"is a number of bytes; got(?s:.*)weights\(at_most_bytes=4e9\)"):
+        Rule().inspect(query, key).weights(at_most_bytes=at_most_bytes)
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("tile", [0, -3, 2.0, True, "2", (2, 0), (2,), (2, 3, 4), None])
+def test_a_tile_of_no_size_is_refused(tile):
+    query, key, _ = inputs()
+    with pytest.raises(OptionError, match=r"from 1 upwards; got(?s:.*)pooled\(\(16, 256\)\) for 16 queries"):
+        Rule().inspect(query, key).pooled(tile)
 
 
 @pytest.mark.messages

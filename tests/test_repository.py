@@ -23,7 +23,19 @@ from attnkit.layers.teaching import attend
 ROOT = Path(__file__).parents[1]
 PACKAGE = sorted((ROOT / "src/attnkit").rglob("*.py"))
 PROGRAMS = [*PACKAGE, *sorted((ROOT / "benchmarks").glob("*.py")), *sorted((ROOT / "book").glob("[a-z]*.py"))]
-PACKAGES = ["attnkit", "attnkit.layers", "attnkit.learn", "attnkit.masks", "attnkit.viewer"]
+PACKAGES = [
+    "attnkit",
+    "attnkit.converters",
+    "attnkit.inspection",
+    "attnkit.layers",
+    "attnkit.learn",
+    "attnkit.masks",
+    "attnkit.normalizers",
+    "attnkit.positions",
+    "attnkit.recurrence",
+    "attnkit.scores",
+    "attnkit.viewer",
+]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 OPTIONAL = (
     "matplotlib jupyterlab IPython ipykernel tokenizers safetensors transformers ray sphinx click beartype"

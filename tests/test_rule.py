@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 import torch
@@ -161,22 +162,43 @@ def test_a_rule_is_exported_with_lengths_that_are_not_yet_known():
     torch.testing.assert_close(program.module()(*longer), Padded()(*longer))
 
 
-def test_explain_names_each_backend_and_the_chosen_one():
+def test_explain_names_each_backend_its_estimate_and_the_chosen_one():
     explanation = Rule(mask=masks.causal).explain(*inputs())
-    assert explanation.refusals == {"sdpa": None, "eager": None}
+    assert [name for name, reason in explanation.refusals.items() if reason is None and name != "flex"] == [
+        "sdpa",
+        "tiled",
+        "eager",
+    ]
     assert explanation.chosen == "sdpa"
-    assert str(explanation).splitlines() == [
+    told = re.sub(r"[\d.]+ us", "N us", str(explanation)).splitlines()
+    assert told[:4] + told[5:] == [
         "Rule(mask=causal)",
         "on query (2, 3, 5, 4), key (2, 3, 7, 4), value (2, 3, 7, 8), float32, cpu, first query at position 2",
-        "  sdpa   yes   <- chosen",
-        "  eager  yes",
+        "  sdpa   yes, about N us   <- chosen",
+        "  tiled  yes, about N us",
+        "  eager  yes, about N us",
     ]
+
+
+@pytest.mark.parametrize(
+    ("mask", "length", "chosen"),
+    [
+        (masks.causal, 4096, "sdpa"),
+        (masks.full, 4096, "sdpa"),
+        (masks.causal & masks.window(64), 4096, "tiled"),
+        (masks.causal & masks.window(64), 64, "sdpa"),
+    ],
+)
+def test_the_backend_with_the_smallest_estimate_is_chosen(mask, length, chosen):
+    explanation = Rule(mask=mask).explain(*inputs(q_len=length, kv_len=length, batch=(1,), heads=1))
+    assert explanation.chosen == chosen
+    assert length == 64 or explanation.seconds[chosen] == min(explanation.seconds.values())
 
 
 @pytest.mark.parametrize(
     ("rule", "reason"),
     [
-        (Rule(scores=(halve,)), "it knows no score steps"),
+        (Rule(scores=(halve,)), "it knows those that add a bias, scores.Additive, and halve is none"),
         (Rule(normalizer=Evenly()), "always normalises by softmax"),
     ],
 )
@@ -226,7 +248,7 @@ def test_rules_of_equal_parts_are_equal():
 @pytest.mark.messages
 def test_a_backend_insisted_on_never_falls_back():
     with pytest.raises(
-        BackendError, match=r'backend="sdpa" cannot run this: it knows no score steps(?s:.*)explain'
+        BackendError, match=r'backend="sdpa" cannot run this: of score steps it knows(?s:.*)explain'
     ):
         Rule(scores=(halve,))(*inputs(), backend="sdpa")
 
@@ -293,5 +315,5 @@ def test_a_first_position_that_is_no_whole_number_is_refused(q_start):
 
 @pytest.mark.messages
 def test_a_backend_that_is_no_name_gets_the_list_of_names():
-    with pytest.raises(UnknownNameError, match=r"no backend 3\n  fix: one of eager, sdpa"):
+    with pytest.raises(UnknownNameError, match=r"no backend 3\n  fix: one of eager, flex, sdpa, tiled"):
         Rule()(*inputs(), backend=3)

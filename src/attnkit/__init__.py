@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from attnkit import masks, normalizers, scores
+from attnkit import converters, masks, normalizers, positions, recurrence, scores
 from attnkit.errors import (
     AttentionError,
     BackendError,
@@ -41,7 +41,10 @@ __all__ = [
     "SelfAttentionv2",
     "ShapeError",
     "UnknownNameError",
+    "converters",
     "masks",
     "normalizers",
+    "positions",
+    "recurrence",
     "scores",
 ]

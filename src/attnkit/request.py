@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NoReturn
 
 import torch
 from torch import Tensor
 
-from attnkit.errors import DtypeError, ShapeError
+from attnkit.errors import ShapeError
 from attnkit.masks import Full, Mask
 from attnkit.normalizers import Normalizer
 from attnkit.scores import ScoreStep
-from attnkit.shapes import Keep, type_of
+from attnkit.shapes import Keep
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +61,11 @@ class Request:
         return self.query.shape[-3] // max(self.key.shape[-3], 1)
 
     @property
+    def mapped(self) -> bool:
+        """Whether `torch.func.vmap` hides an axis of the query, the key or the value."""
+        return any(_is_mapped(tensor) for tensor in (self.query, self.key, self.value))
+
+    @property
     def q_pos(self) -> Tensor:
         """The positions of the queries (q_len,)."""
         if self.q_at is not None:
@@ -94,7 +98,7 @@ class Request:
             ShapeError: the mask is for another batch.
         """
         batch = tuple(self.query.shape[:-3])
-        if masked not in ((), batch):
+        if masked and masked != batch:
             raise ShapeError(
                 where="Rule",
                 what=f"the mask {self.mask!r} is for a batch of {masked}; query "
@@ -113,80 +117,13 @@ class Request:
         return replace(self, key=key, value=value, kv_at=self.kv_pos[chosen])
 
 
-def check_inputs(query: Tensor, key: Tensor, value: Tensor) -> None:
-    """Refuse a query, key and value that do not belong together.
-
-    Raises:
-        DtypeError: they are not float tensors of one dtype on one device.
-        ShapeError: an axis is missing, or two that must be equal differ.
-    """
-    named = {"query": query, "key": key, "value": value}
-    _check_numbers(named)
-    for name, tensor in named.items():
-        if tensor.dim() < 3:
-            axes = ", ".join(["None"] * (3 - tensor.dim()))
-            _refuse(f"{name} {tuple(tensor.shape)} has no axis of heads", f"one head is {name}[{axes}]")
-    if query.shape[-1] != key.shape[-1]:
-        size = max(query.shape[-1], key.shape[-1])
-        _refuse(
-            _pair(named, "query", "key", "end in different head_dim"),
-            f"project both to one size, for instance head_dim={size}",
-        )
-    if query.shape[-1] == 0:
-        _refuse(_pair(named, "query", "key", "end in a head_dim of 0"), "project both to head_dim=1 or more")
-    if key.shape[:-1] != value.shape[:-1]:
-        _refuse(
-            _pair(named, "key", "value", "differ before the last axis"),
-            "each key needs its value: same batch, kv_heads and kv_len",
-        )
-    if query.shape[:-3] != key.shape[:-3]:
-        _refuse(_pair(named, "query", "key", "have different batch axes"), _one_batch(query, key, value))
-    _check_heads(named)
-
-
-def _check_numbers(named: dict[str, Tensor]) -> None:
-    for name, tensor in named.items():
-        if not isinstance(tensor, Tensor) or not tensor.is_floating_point():
-            raise DtypeError(
-                where="Rule",
-                what=f"{name} must be a tensor of floats; got {type_of(tensor)}",
-                fix=f"give a tensor; numbers become one by torch.as_tensor({name}).float()",
-            )
-        if tensor.is_nested:
-            raise DtypeError(
-                where="Rule",
-                what=f"{name} is a nested tensor; attention needs one with axes (*batch, heads, len, size)",
-                fix=f"torch.nested.to_padded_tensor({name}, 0.0), and masks.lengths for where padding begins",
-            )
-    if len({(tensor.dtype, tensor.device) for tensor in named.values()}) > 1:
-        given = ", ".join(f"{name} {tensor.dtype} on {tensor.device}" for name, tensor in named.items())
-        raise DtypeError(
-            where="Rule",
-            what=f"one dtype and one device for all; got {given}",
-            fix="key.to(query), value.to(query)",
-        )
-
-
-def _check_heads(named: dict[str, Tensor]) -> None:
-    heads, kv_heads = named["query"].shape[-3], named["key"].shape[-3]
-    if heads != kv_heads and (kv_heads == 0 or heads % kv_heads):
-        _refuse(
-            _pair(named, "query", "key", f"have {heads} and {kv_heads} heads, which cannot be shared evenly"),
-            "a number of kv heads that divides the query heads; the axes are (*batch, heads, len, head_dim)",
-        )
-
-
-def _one_batch(query: Tensor, key: Tensor, value: Tensor) -> str:
-    if query.shape[:-3].numel() < key.shape[:-3].numel():
-        wanted = (*key.shape[:-3], *query.shape[-3:])
-        return f"query.expand{wanted} where the same queries are asked of a whole batch"
-    wanted = [(*query.shape[:-3], *tensor.shape[-3:]) for tensor in (key, value)]
-    return f"key.expand{wanted[0]} and value.expand{wanted[1]} where one memory serves a whole batch"
-
-
-def _pair(named: dict[str, Tensor], first: str, second: str, trouble: str) -> str:
-    return f"{first} {tuple(named[first].shape)} and {second} {tuple(named[second].shape)} {trouble}"
-
-
-def _refuse(what: str, fix: str) -> NoReturn:
-    raise ShapeError(where="Rule", what=what, fix=fix)
+def _is_mapped(tensor: Tensor) -> bool:
+    # torch has no public way to ask
+    functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+    if torch.compiler.is_compiling():
+        return False
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False

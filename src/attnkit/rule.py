@@ -1,9 +1,8 @@
 """A rule: one mechanism of the softmax family, as a value that can be called, explained and inspected.
 
-context = normalize(steps(scale * query @ key.T), mask) @ value
+context = normalize(steps(scale * rotate(query) @ rotate(key).T), mask) @ value
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,11 +10,13 @@ import torch
 from torch import Tensor
 
 from attnkit import masks, normalizers
-from attnkit.backends import BACKENDS, Backend
-from attnkit.errors import BackendError, OptionError, unknown_name
+from attnkit.choice import Explanation, choose, explained
+from attnkit.errors import OptionError
+from attnkit.inputs import check_inputs, check_scale
 from attnkit.inspection import Inspection
 from attnkit.masks.mask import FOR_A_TENSOR
-from attnkit.request import Request, check_inputs
+from attnkit.positions import Positions
+from attnkit.request import Request
 from attnkit.scores import ScoreStep
 from attnkit.shapes import Context, Key, Query, Value, check_dropout
 
@@ -28,6 +29,7 @@ class Rule:
         mask: where each query may look; `masks.full` when not given.
         scores: what happens to the scaled scores, in order; callables `(score, head, q_pos, kv_pos)`.
         normalizer: how a row of scores becomes weights.
+        positions: turns query and key by where they stand, such as `positions.Rotary()`; None leaves them.
         scale: multiplies the scores; `head_dim ** -0.5` when not given.
         dropout: the share of weights to drop, from 0 to 1; acts only in a call with `training=True`.
 
@@ -45,6 +47,7 @@ class Rule:
     mask: masks.Mask = None  # pyright: ignore[reportAssignmentType]
     scores: Sequence[ScoreStep] = ()
     normalizer: normalizers.Normalizer = None  # pyright: ignore[reportAssignmentType]
+    positions: Positions | None = None
     scale: float | None = None
     dropout: float = 0.0
 
@@ -72,13 +75,25 @@ class Rule:
                 what=f"normalizer is one of attnkit.normalizers; got {self.normalizer!r}",
                 fix="normalizer=normalizers.Softmax(), with the brackets",
             )
-        _check_scale(self.scale)
+        if self.positions is not None and not isinstance(self.positions, Positions):
+            raise OptionError(
+                where="Rule",
+                what=f"positions is one of attnkit.positions; got {self.positions!r}",
+                fix="positions=positions.Rotary(); a bias by position is a score step, scores=(scores.Alibi(8),)",
+            )
+        check_scale("Rule", self.scale)
         check_dropout("Rule", self.dropout, fix="dropout=0.1 drops one in ten")
 
     def __repr__(self) -> str:
         told = {"mask": self.mask, "scores": self.scores, "normalizer": self.normalizer}
-        told |= {"scale": self.scale, "dropout": self.dropout}
-        silent = {"scores": (), "normalizer": normalizers.Softmax(), "scale": None, "dropout": 0.0}
+        told |= {"positions": self.positions, "scale": self.scale, "dropout": self.dropout}
+        silent = {
+            "scores": (),
+            "normalizer": normalizers.Softmax(),
+            "positions": None,
+            "scale": None,
+            "dropout": 0.0,
+        }
         return (
             f"Rule({', '.join(f'{k}={v!r}' for k, v in told.items() if k not in silent or v != silent[k])})"
         )
@@ -101,7 +116,8 @@ class Rule:
             key: `*batch kv_heads kv_len head_dim`; query head h reads kv head `h // (heads // kv_heads)`.
             value: `*batch kv_heads kv_len d_value`.
             q_start: the position of the first query, in tokens; `kv_len - q_len` when not given.
-            backend: "eager" or "sdpa" to insist; it then runs or refuses, and nothing stands in for it.
+            backend: "sdpa", "tiled", "flex" or "eager" to insist; it then runs or refuses, and nothing stands in
+                for it. When not given, the one that runs and is estimated to be fastest.
             training: lets dropout act.
             generator: what dropout draws from, for results that can be repeated.
 
@@ -116,7 +132,7 @@ class Rule:
             UnknownNameError: there is no such backend.
         """
         request = self._request(query, key, value, q_start, training, generator)
-        return _choose(request, backend).run(request)
+        return choose(request, backend).run(request)
 
     def explain(
         self,
@@ -127,15 +143,16 @@ class Rule:
         q_start: int | None = None,
         training: bool = False,
         generator: torch.Generator | None = None,
-    ) -> "Explanation":
+    ) -> Explanation:
         """Which backends can run this rule on these inputs, why the others cannot, and which is chosen.
 
         Shapes and errors as in calling the rule. No context is computed.
         """
         request = self._request(query, key, value, q_start, training, generator)
-        _ = replace(request, query=query[..., :1, :]).keep  # a mask that a call would refuse is refused here too
-        answers = {backend.name: backend.refusal(request) for backend in BACKENDS}
-        return Explanation(_told(self, request), answers, _choose(request, None).name)
+        _ = replace(
+            request, query=query[..., :1, :]
+        ).keep  # a mask that a call would refuse is refused here too
+        return explained(_told(self, request), request)
 
     def inspect(self, query: Query, key: Key, *, q_start: int | None = None) -> Inspection:
         """What the fast path does not return: weights, rows of them, entropy, log-sum-exp.
@@ -156,13 +173,17 @@ class Rule:
         training: bool = False,
         generator: torch.Generator | None = None,
     ) -> Request:
-        check_inputs(query, key, value)
+        check_inputs("Rule", query, key, value)
         if q_start is not None and not isinstance(q_start, int | torch.SymInt):
             raise OptionError(
                 where="Rule",
                 what=f"q_start is one whole number, the position of the first query; got {q_start!r}",
                 fix="q_start=int(position); samples that stand at different positions need a call each",
             )
+        start = key.shape[-2] - query.shape[-2] if q_start is None else q_start
+        if self.positions is not None:
+            query = self.positions.rotate(query, _numbered(query, start))
+            key = self.positions.rotate(key, _numbered(key, 0))
         return Request(
             query=query,
             key=key,
@@ -172,58 +193,13 @@ class Rule:
             normalizer=self.normalizer,
             scale=query.shape[-1] ** -0.5 if self.scale is None else self.scale,
             dropout=self.dropout if training else 0.0,
-            q_start=key.shape[-2] - query.shape[-2] if q_start is None else q_start,
+            q_start=start,
             generator=generator,
         )
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """Which backends can run a rule. Print it to read it.
-
-    Attributes:
-        request: the rule and the inputs, in words.
-        refusals: for each backend the reason why it cannot, or None.
-        chosen: the backend that runs when none is insisted on.
-    """
-
-    request: str
-    refusals: dict[str, str | None]
-    chosen: str
-
-    def __str__(self) -> str:
-        lines = [self.request]
-        for name, reason in self.refusals.items():
-            verdict = "yes" if reason is None else f"no: {reason}"
-            lines.append(f"  {name:<6} {verdict}{'   <- chosen' if name == self.chosen else ''}")
-        return "\n".join(lines)
-
-
-def _choose(request: Request, wanted: str | None) -> Backend:
-    if wanted is None:
-        return next(backend for backend in BACKENDS if backend.refusal(request) is None)
-    named = {backend.name: backend for backend in BACKENDS}
-    if wanted not in named:
-        raise unknown_name("Rule", "backend", wanted, named)
-    reason = named[wanted].refusal(request)
-    if reason is not None:
-        raise BackendError(
-            where="Rule",
-            what=f'backend="{wanted}" cannot run this: {reason}',
-            fix="leave backend out to let attnkit choose; rule.explain(query, key, value) tells which can",
-        )
-    return named[wanted]
-
-
-def _check_scale(scale: object) -> None:
-    if scale is None:
-        return
-    if not isinstance(scale, int | float | torch.SymFloat) or not -math.inf < scale < math.inf:
-        raise OptionError(
-            where="Rule",
-            what=f"scale is a finite number that multiplies the scores; got {scale!r}",
-            fix="a scale that is learned multiplies the query: Rule(scale=1.0)(query * scale, key, value)",
-        )
+def _numbered(tokens: Tensor, start: int) -> Tensor:
+    return torch.arange(start, start + tokens.shape[-2], device=tokens.device)
 
 
 def _told(rule: Rule, request: Request) -> str:

@@ -6,16 +6,23 @@ weights = normalize(steps(scale * query @ key.T), mask);    context = dropout(we
 import torch
 from torch import Tensor
 
+from attnkit.backends import rates
 from attnkit.request import Request
 from attnkit.scores import stepped
 from attnkit.shapes import Context, Scores, Weights
 
 name = "eager"
+compiles = False
 
 
 def refusal(request: Request) -> str | None:
     """Why this backend cannot run `request`: it runs everything."""
     return None
+
+
+def seconds(request: Request) -> float:
+    """An estimate of the time of one forward pass."""
+    return 5 * rates.CALL_SECONDS + rates.flops(request) / rates.FUSED_FLOPS_PER_SECOND * rates.UNFUSED
 
 
 def scores(request: Request) -> Scores:

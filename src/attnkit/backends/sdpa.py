@@ -1,59 +1,133 @@
 """PyTorch's fused `scaled_dot_product_attention`.
 
-Two traps are kept away from here: its `is_causal` puts the first query at the first key (ours puts the
-last at the last), and its `dropout_p` acts in evaluation too. One stays: fused kernels have no second
-derivative, and say so only when it is asked of them; `backend="eager"` has it.
+Its traps are kept away from here: `is_causal` puts the first query at the first key (ours puts the last at the
+last); `dropout_p` acts in evaluation too; and on a CPU it leaves its fused kernel, in silence, for values of
+another width than the keys and for numbers that do not lie side by side, while a grouped query of one token
+is computed head by head. One trap stays: fused kernels have no second derivative, and say so only when it is
+asked of them; `backend="eager"` has it.
 """
 
 from typing import Any
 
+import torch
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
-from attnkit.masks import Causal
-from attnkit.normalizers import Softmax
+from attnkit.backends import rates
+from attnkit.masks import Causal, Full
+from attnkit.normalizers import hide, softmax_sink
 from attnkit.request import Request
+from attnkit.scores import Additive, check_bias
 from attnkit.shapes import Context
 
 name = "sdpa"
+compiles = False
 
 
 def refusal(request: Request) -> str | None:
     """Why `scaled_dot_product_attention` cannot compute `request`; None when it can."""
-    if request.steps:
-        return "it knows no score steps"
-    if request.normalizer != Softmax():
+    others = [step for step in request.steps if not isinstance(step, Additive)]
+    if others:
+        name = getattr(others[0], "__name__", others[0])
+        return f"of score steps it knows those that add a bias, scores.Additive, and {name} is none"
+    softmax, sink = softmax_sink(request.normalizer)
+    if not softmax or sink is not None:
         return f"it always normalises by softmax, not by {request.normalizer!r}"
     if request.dropout and request.generator is not None:
         return "its dropout draws from PyTorch's own generator alone"
+    if request.mapped:
+        return "torch.func.vmap would run its fused kernel sample by sample"
     return None
+
+
+def seconds(request: Request) -> float:
+    """An estimate of the time of one forward pass."""
+    fused = rates.flops(request) / rates.FUSED_FLOPS_PER_SECOND
+    if request.dropout or _is_learned(request):
+        return rates.CALL_SECONDS + fused * rates.UNFUSED
+    if _is_causal(request):
+        return rates.CALL_SECONDS + fused / 2
+    if _reads_all(request):
+        return rates.CALL_SECONDS + fused
+    written = request.q_len * request.kv_len * (request.query.shape[-3] if request.steps else 1)
+    return rates.CALL_SECONDS + fused * rates.MASKED + written / rates.WRITTEN_PAIRS_PER_SECOND
 
 
 def run(request: Request) -> Context:
     """The context, `*batch heads q_len d_value`."""
-    batch = request.query.shape[:-3]
-    options = _mask_arguments(request)
-    if request.group > 1:
+    *batch, heads, q_len, _ = request.query.shape
+    d_value = request.value.shape[-1]
+    query, key, value = (
+        _one_batch_axis(side) for side in _for_the_kernel(request.query, request.key, request.value)
+    )
+    scale, options = request.scale, _mask_arguments(request)
+    if scale <= 0:
+        # the kernel scales what is_causal has hidden as well, and -inf times such a number is no -inf
+        query, scale = query * scale, 1.0
+    if request.group > 1 and q_len == 1 and not request.steps:
+        # the heads that share keys become queries that share keys: one matrix product where there were many
+        query = query.reshape(query.shape[0], key.shape[1], request.group, query.shape[-1])
+    elif request.group > 1:
         options["enable_gqa"] = True
     context = scaled_dot_product_attention(
-        _one_batch_axis(request.query),
-        _one_batch_axis(request.key),
-        _one_batch_axis(request.value),
-        dropout_p=request.dropout,
-        scale=request.scale,
-        **options,
+        query, key, value, dropout_p=request.dropout, scale=scale, **options
     )
-    return context if len(batch) == 1 else context.reshape(*batch, *context.shape[-3:])
+    return context[..., :d_value].reshape(*batch, heads, q_len, d_value)
+
+
+def _for_the_kernel(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The CPU's fused kernel wants one width for all, and the numbers of a row side by side."""
+    if query.device.type != "cpu":
+        return query, key, value
+    width = max(query.shape[-1], value.shape[-1])
+    padded = [
+        side if side.shape[-1] == width else pad(side, (0, width - side.shape[-1]))
+        for side in (query, key, value)
+    ]
+    query, key, value = (side if side.stride(-1) == 1 else side.contiguous() for side in padded)
+    return query, key, value
+
+
+def _biases(request: Request) -> list[Additive]:
+    return [step for step in request.steps if isinstance(step, Additive)]
+
+
+def _is_learned(request: Request) -> bool:
+    return any(tensor.requires_grad for step in _biases(request) for tensor in step.parameters())
+
+
+def _is_causal(request: Request) -> bool:
+    """Whether PyTorch's `is_causal`, first query at first key, is this mask, and nothing else is added."""
+    return isinstance(request.mask, Causal) and request.q_start == 0 and not request.steps
+
+
+def _reads_all(request: Request) -> bool:
+    """Whether every query stands at the last key or after it, so that nothing is hidden or added."""
+    after = isinstance(request.mask, Causal) and request.q_start >= request.kv_len - 1
+    return not request.steps and (isinstance(request.mask, Full) or after)
 
 
 def _mask_arguments(request: Request) -> dict[str, Any]:
-    if isinstance(request.mask, Causal):
-        if request.q_start == 0:
-            return {"is_causal": True}
-        if request.q_start >= request.kv_len - 1:
-            return {}  # every query stands at the last key or after it: nothing is hidden
+    if _is_causal(request):
+        return {"is_causal": True}
+    if _reads_all(request):
+        return {}
     keep = request.keep
-    return {"attn_mask": _one_batch_axis(keep) if keep is not None and keep.dim() > 2 else keep}
+    if not request.steps:
+        return {"attn_mask": keep if keep is None or keep.dim() == 2 else _one_batch_axis(keep)}
+    return {"attn_mask": _one_batch_axis(hide(_bias(request), keep))}
+
+
+def _bias(request: Request) -> Tensor:
+    """What the steps add, (heads or 1, q_len or 1, kv_len or 1); batch axes in front where samples differ."""
+    head = torch.arange(request.query.shape[-3], device=request.query.device)[:, None, None]
+    shape = torch.Size((*request.query.shape[:-1], request.kv_len))
+    bias = request.query.new_zeros(1, request.q_len, request.kv_len)
+    for step in _biases(request):
+        more = step.bias(head, request.q_pos[:, None], request.kv_pos[None, :])
+        check_bias(step, more, shape)
+        bias = bias + more.to(bias)
+    return bias
 
 
 def _one_batch_axis(tensor: Tensor) -> Tensor:
