@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from attnkit import Rule, masks
-from attnkit.backends import BACKENDS, eager
+from attnkit.backends import eager
 from attnkit.errors import BackendError
 from tests.helpers import inputs
 
@@ -77,9 +77,9 @@ def test_a_scale_may_turn_scores_round(mask, scale):
 @pytest.mark.parametrize("batch", [(), (2,), (2, 5), (1,), (0,)])
 def test_any_number_of_batch_axes_will_do(batch):
     tensors = inputs(batch=batch)
-    contexts = [Rule(mask=masks.causal)(*tensors, backend=backend.name) for backend in BACKENDS]
-    assert contexts[0].shape == (*batch, 3, 5, 8)
-    torch.testing.assert_close(contexts[0], contexts[1])
+    found, expected = (Rule(mask=masks.causal)(*tensors, backend=name) for name in ("sdpa", "eager"))
+    assert found.shape == (*batch, 3, 5, 8)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("sizes", [(7, 7), (1, 7)], ids=["whole", "one more token"])

@@ -32,7 +32,7 @@ def refusal(request: Request) -> str | None:
         return f"of score steps it knows those that add a bias, scores.Additive, and {name} is none"
     softmax, sink = softmax_sink(request.normalizer)
     if not softmax or sink is not None:
-        return f"it always normalises by softmax, not by {request.normalizer!r}"
+        return f"it always normalises by softmax, not by {type(request.normalizer).__name__}"
     if request.dropout and request.generator is not None:
         return "its dropout draws from PyTorch's own generator alone"
     if request.mapped:
@@ -64,7 +64,7 @@ def run(request: Request) -> Context:
     if scale <= 0:
         # the kernel scales what is_causal has hidden as well, and -inf times such a number is no -inf
         query, scale = query * scale, 1.0
-    if request.group > 1 and q_len == 1 and not request.steps:
+    if request.group > 1 and q_len == 1 and len(request.steps) == 0:
         # the heads that share keys become queries that share keys: one matrix product where there were many
         query = query.reshape(query.shape[0], key.shape[1], request.group, query.shape[-1])
     elif request.group > 1:
@@ -98,13 +98,13 @@ def _is_learned(request: Request) -> bool:
 
 def _is_causal(request: Request) -> bool:
     """Whether PyTorch's `is_causal`, first query at first key, is this mask, and nothing else is added."""
-    return isinstance(request.mask, Causal) and request.q_start == 0 and not request.steps
+    return isinstance(request.mask, Causal) and request.q_start == 0 and len(request.steps) == 0
 
 
 def _reads_all(request: Request) -> bool:
     """Whether every query stands at the last key or after it, so that nothing is hidden or added."""
     after = isinstance(request.mask, Causal) and request.q_start >= request.kv_len - 1
-    return not request.steps and (isinstance(request.mask, Full) or after)
+    return len(request.steps) == 0 and (isinstance(request.mask, Full) or after)
 
 
 def _mask_arguments(request: Request) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _mask_arguments(request: Request) -> dict[str, Any]:
     if _reads_all(request):
         return {}
     keep = request.keep
-    if not request.steps:
+    if len(request.steps) == 0:
         return {"attn_mask": keep if keep is None or keep.dim() == 2 else _one_batch_axis(keep)}
     return {"attn_mask": _one_batch_axis(hide(_bias(request), keep))}
 

@@ -1,0 +1,45 @@
+"""What a request is expected to take, in seconds on two cores, in each of the three ways."""
+
+import math
+
+from attnkit.backends import rates
+from attnkit.backends.tiled.general import blocks
+from attnkit.backends.tiled.lanes import samples_of
+from attnkit.backends.tiled.plan import Question, plan_of
+from attnkit.request import Request
+
+_CALL_SECONDS = 2e-4
+_BLOCK_SECONDS = 2e-4
+_DROPPED = 3.0  # a weight that is drawn and multiplied by hand, times one in the fused kernel
+
+
+def fused_seconds(request: Request) -> float:
+    """By the plan that will run: it is found here, and found again there."""
+    kv_heads = request.key.shape[-3]
+    width = max(request.query.shape[-1], request.value.shape[-1])
+    total = _CALL_SECONDS
+    batch = request.query.shape[:-3].numel()
+    for samples, _, mask in samples_of(request, apart=bool(request.steps)):
+        lanes = kv_heads * len(range(batch)[samples])
+        biased = kv_heads if request.steps else 0
+        question = Question(request.q_len, request.kv_len, request.q_start, lanes, width, biased)
+        total += request.group * plan_of(mask, question).seconds
+    return total
+
+
+def dropped_seconds(request: Request) -> float:
+    """By the pairs in its blocks."""
+    return _CALL_SECONDS + _by_blocks(request, _DROPPED)
+
+
+def general_seconds(request: Request) -> float:
+    """By the pairs in its blocks, as long as the eager rule takes for each."""
+    return _CALL_SECONDS + _by_blocks(request, rates.UNFUSED)
+
+
+def _by_blocks(request: Request, slowness: float) -> float:
+    found = blocks(request)
+    lanes = math.prod(request.query.shape[:-2])
+    pairs = lanes * sum((block.last - block.first) * block.width for block in found)
+    flops = 2.0 * pairs * (request.query.shape[-1] + request.value.shape[-1])
+    return len(found) * _BLOCK_SECONDS + slowness * flops / rates.FUSED_FLOPS_PER_SECOND
