@@ -59,7 +59,8 @@ learn.exercise("cross_attention")(my_cross_attention)
 # %% [markdown]
 # ### From these cells to your own work
 # `ak.MultiHeadAttention` has your parameters and gives your numbers. Its `attend` is a **rule**: it says what is computed,
-# not how. Here it may run as `eager`, the formula that you wrote, or as `sdpa`, PyTorch's fused attention.
+# not how: as `eager`, the formula that you wrote; as `sdpa`, PyTorch's fused attention; as `tiled` or `flex`, which skip
+# what a mask hides.
 
 # %%
 import attnkit as ak
