@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from attnkit import Rule, masks
+from attnkit import Rule, masks, scores
 from attnkit.backends import eager
 from attnkit.errors import BackendError
 from tests.helpers import inputs
@@ -79,6 +79,22 @@ def test_any_number_of_batch_axes_will_do(batch):
     tensors = inputs(batch=batch)
     found, expected = (Rule(mask=masks.causal)(*tensors, backend=name) for name in ("sdpa", "eager"))
     assert found.shape == (*batch, 3, 5, 8)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("q_start", [0, 2, 6])
+def test_a_grouped_query_of_one_token_stands_where_it_is_said_to(q_start):
+    # sdpa makes the heads of a group queries, which stand at q_start all of them, not one after another
+    tensors, rule = inputs(q_len=1, heads=6, kv_heads=3), Rule(mask=masks.causal)
+    found, expected = (rule(*tensors, q_start=q_start, backend=name) for name in ("sdpa", "eager"))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("axes", [(2, 1), (1, 5), (5,)])
+def test_a_bias_may_be_the_same_along_one_of_several_batch_axes(axes):
+    bias = torch.randn(*axes, 3, 7, 7, generator=torch.Generator().manual_seed(2))
+    tensors, rule = inputs(batch=(2, 5)), Rule(mask=masks.causal, scores=(scores.Bias(bias),))
+    found, expected = (rule(*tensors, backend=name) for name in ("sdpa", "eager"))
     torch.testing.assert_close(found, expected)
 
 

@@ -253,3 +253,37 @@ def test_a_block_mask_is_no_mask_mod():
 def test_a_score_mod_is_no_mask_mod():
     with pytest.raises(DtypeError, match=r"it gave torch\.float32(?s:.*)Rule\(scores=\(step,\)\)"):
         converters.from_flex(lambda b, h, q_idx, kv_idx: (q_idx - kv_idx) * 0.5).dense(3, 3)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda given: converters.to_sdpa(given, 4, 4),
+        lambda given: converters.to_multihead(given, 4, 4, num_heads=3),
+        lambda given: converters.to_key_padding(given, 4),
+        lambda given: converters.to_padding(given, 4),
+        lambda given: converters.to_hugging_face(given, 4, 4, dtype=torch.float32),
+        lambda given: converters.to_flex(given),
+        lambda given: converters.block_mask(given, 4, 4),
+    ],
+    ids=["sdpa", "multihead", "key_padding", "padding", "hugging_face", "flex", "block_mask"],
+)
+def test_what_is_no_mask_is_not_written_for_another_library(write):
+    with pytest.raises(
+        OptionError, match=r"mask is one of attnkit\.masks; got Tensor\n  fix: (?s:.*)from_sdpa"
+    ):
+        write(CAUSAL)
+
+
+def test_no_mask_and_a_mask_are_not_read():
+    with pytest.raises(DtypeError, match=r"attn_mask is a tensor; got NoneType\n  fix: masks\.full"):
+        sdpa(None)
+    with pytest.raises(DtypeError, match=r"attn_mask is a tensor; got Causal\n  fix: it is a mask already"):
+        sdpa(masks.causal)
+
+
+def test_a_mask_mod_of_two_arguments_is_told_of_where():
+    with pytest.raises(
+        OptionError, match=r"mask_mod\(b, h, q_idx, kv_idx\), and failed: (?s:.*)masks\.where"
+    ):
+        converters.from_flex(lambda q, k: q >= k).dense(4, 4)

@@ -224,3 +224,11 @@ def test_a_query_that_is_not_there_is_refused(rows):
     query, key, _ = inputs()
     with pytest.raises(OptionError, match=r"count the 5 queries from 0(?s:.*)rows\(chosen\.nonzero\(\)\)"):
         Rule().inspect(query, key).rows(rows)
+
+
+@pytest.mark.messages
+def test_what_inspects_prints_its_shapes_and_no_numbers():
+    query, key, _ = inputs()
+    found = Rule(mask=masks.causal).inspect(query, key)
+    assert repr(found) == "Inspection(query (2, 3, 5, 4), key (2, 3, 7, 4), causal, Softmax())"
+    assert repr(found.pooled(4)) == "Pooled(mean and max of (2, 3, 2, 2), tile=(4, 4))"

@@ -287,3 +287,11 @@ def test_positions_that_are_no_whole_numbers_are_refused(dtype):
 def test_vectors_without_heads_are_refused():
     with pytest.raises(ShapeError, match=r"x \(5, 6\) has no axis of heads(?s:.*)one head is x\[None\]"):
         Rotary().rotate(torch.ones(5, 6), torch.arange(5))
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("x", [torch.ones(2, 3, 5, 6).long(), [[[1.0]]]], ids=["whole numbers", "a list"])
+def test_vectors_without_floats_are_refused(x):
+    # turned and brought back to whole numbers, they would lose everything
+    with pytest.raises(DtypeError, match=r"Rotary: x must be a tensor of floats(?s:.*)turn query and key"):
+        Rotary().rotate(x, torch.arange(5))

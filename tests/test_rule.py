@@ -4,8 +4,8 @@ import re
 import pytest
 import torch
 
-from attnkit import Rule, masks
-from attnkit.errors import BackendError, OptionError, UnknownNameError
+from attnkit import Rule, masks, scores
+from attnkit.errors import BackendError, OptionError, ShapeError, UnknownNameError
 from attnkit.normalizers import Normalizer, Softmax
 from tests.helpers import inputs
 
@@ -317,3 +317,24 @@ def test_a_first_position_that_is_no_whole_number_is_refused(q_start):
 def test_a_backend_that_is_no_name_gets_the_list_of_names():
     with pytest.raises(UnknownNameError, match=r"no backend 3\n  fix: one of eager, flex, sdpa, tiled"):
         Rule()(*inputs(), backend=3)
+
+
+@pytest.mark.messages
+def test_a_generator_that_is_a_seed_is_refused():
+    with pytest.raises(OptionError, match=r"got 3\n  fix: generator=torch.Generator"):
+        Rule(dropout=0.1)(*inputs(), training=True, generator=3)
+
+
+@pytest.mark.messages
+def test_a_class_of_steps_is_no_step():
+    with pytest.raises(OptionError, match=r"a value such as scores.Alibi\(8\)"):
+        Rule(scores=(scores.Alibi,))
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("backend", ["eager", "sdpa", "tiled"])
+def test_lengths_of_documents_are_not_taken_for_their_ids(backend):
+    with pytest.raises(
+        ShapeError, match=r"was told of 2 positions(?s:.*)has 7\n  fix: (?s:.*)repeat_interleave"
+    ):
+        Rule(mask=masks.causal & masks.documents([4, 3]))(*inputs(), backend=backend)

@@ -31,7 +31,9 @@ def test_a_step_is_told_the_places_as_axes_that_broadcast():
 def test_a_step_sees_the_scaled_scores():
     seen = []
     query, key, value = inputs(heads=6, kv_heads=3)
-    Rule(scores=(lambda score, head, q_pos, kv_pos: seen.append(score) or score,))(query, key, value)
+    Rule(scores=(lambda score, head, q_pos, kv_pos: seen.append(score) or score,))(
+        query, key, value, backend="eager"
+    )
     # head_dim 4: the scale is 1/2
     torch.testing.assert_close(seen[0], query @ key.repeat_interleave(2, dim=1).mT / 2)
 
@@ -62,3 +64,29 @@ def test_a_step_that_does_not_give_one_score_for_each_is_refused(step, given):
     message = rf"step <lambda> gave {given} for scores \(2, 3, 5, 7\)(?s:.*)score \+ bias"
     with pytest.raises(OptionError, match=message):
         Rule(scores=(step,))(*inputs())
+
+
+@pytest.mark.messages
+def test_a_step_that_hides_by_bools_is_told_of_masks():
+    with pytest.raises(OptionError, match=r"gave torch\.bool for scores(?s:.*)hides keys is a mask"):
+        Rule(scores=(lambda score, head, q_pos, kv_pos: score > 0,))(*inputs())
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize(
+    "step",
+    [lambda score, b, h, q_idx, kv_idx: score, lambda score: score],
+    ids=["flex", "one"],
+)
+def test_a_step_of_other_arguments_is_told_which_it_gets(step):
+    message = r"step \S+ is called as step\(score, head, q_pos, kv_pos\), and failed: (?s:.*)as in Alibi\(8\)"
+    with pytest.raises(OptionError, match=message):
+        Rule(scores=(step,))(*inputs())
+
+
+def test_a_type_error_inside_of_a_step_is_its_own():
+    def halve(score, head, q_pos, kv_pos):
+        return score / "2"
+
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Rule(scores=(halve,))(*inputs())

@@ -433,3 +433,17 @@ def test_a_cap_that_caps_nothing_is_refused(cap):
         OptionError, match=r"SoftCap: cap is the size(?s:.*)above 0; got (?s:.*)SoftCap\(50\.0\)"
     ):
         SoftCap(cap)
+
+
+@pytest.mark.messages
+@pytest.mark.parametrize("shape", [(7, 5), (3, 7, 6), (2, 3, 7, 2)], ids=str)
+def test_a_bias_with_too_few_columns_is_refused(shape):
+    with pytest.raises(ShapeError, match=r"columns for key positions 0 to \d; these are 2 to 6 and 0 to 6"):
+        Rule(scores=(Bias(torch.zeros(shape)),))(*inputs(), backend="eager")
+
+
+@pytest.mark.messages
+def test_a_transposed_table_is_told_so():
+    rule = Rule(scores=(RelativeBias(learned(3, 8), bidirectional=False),))
+    with pytest.raises(ShapeError, match=r"made for 8 heads; the scores have 3\n  fix: table\.mT"):
+        rule(*inputs(), backend="eager")

@@ -92,11 +92,20 @@ class Request:
         return keep.unsqueeze(-3) if keep.dim() > 2 else keep
 
     def check_batch(self, masked: tuple[int, ...]) -> None:
-        """Refuse a mask for the batch `masked`, unless it is this request's or the mask is for any.
+        """Refuse a mask for the batch `masked`, unless it is this request's or the mask is for any; or for fewer keys.
 
         Raises:
-            ShapeError: the mask is for another batch.
+            ShapeError: the mask is for another batch, or was not told of every key.
         """
+        known = self.mask.known_positions
+        if known is not None and self.kv_len > known:
+            raise ShapeError(
+                where="Rule",
+                what=f"the mask {self.mask!r} was told of {known} positions; key {tuple(self.key.shape)} has "
+                f"{self.kv_len}",
+                fix="masks.documents needs an id for each key; where these are the lengths of documents: "
+                "masks.documents(torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)))",
+            )
         batch = tuple(self.query.shape[:-3])
         if masked and masked != batch:
             raise ShapeError(

@@ -14,7 +14,7 @@ from attnkit.choice import Explanation, choose, explained
 from attnkit.errors import OptionError
 from attnkit.inputs import check_inputs, check_scale
 from attnkit.inspection import Inspection
-from attnkit.masks.mask import FOR_A_TENSOR
+from attnkit.masks.mask import instead_of
 from attnkit.positions import Positions
 from attnkit.request import Request
 from attnkit.scores import ScoreStep
@@ -60,13 +60,15 @@ class Rule:
             raise OptionError(
                 where="Rule",
                 what=f"mask is one of attnkit.masks; got {type(self.mask).__name__}",
-                fix=FOR_A_TENSOR,
+                fix=instead_of(self.mask),
             )
-        if not isinstance(self.scores, Sequence) or not all(callable(step) for step in self.scores):
+        if not isinstance(self.scores, Sequence) or not all(
+            callable(step) and not isinstance(step, type) for step in self.scores
+        ):
             raise OptionError(
                 where="Rule",
                 what=f"scores is a sequence of callables (score, head, q_pos, kv_pos); got {self.scores!r}",
-                fix="scores=(my_step,), with the comma, where my_step is a function",
+                fix="scores=(my_step,), with the comma, where my_step is a function or a value such as scores.Alibi(8)",
             )
         object.__setattr__(self, "scores", tuple(self.scores))
         if not isinstance(self.normalizer, normalizers.Normalizer):
@@ -179,6 +181,12 @@ class Rule:
                 where="Rule",
                 what=f"q_start is one whole number, the position of the first query; got {q_start!r}",
                 fix="q_start=int(position); samples that stand at different positions need a call each",
+            )
+        if generator is not None and not isinstance(generator, torch.Generator):
+            raise OptionError(
+                where="Rule",
+                what=f"generator is a torch.Generator, which dropout draws from; got {generator!r}",
+                fix="generator=torch.Generator().manual_seed(3)",
             )
         start = key.shape[-2] - query.shape[-2] if q_start is None else q_start
         if self.positions is not None:

@@ -102,13 +102,22 @@ def test_a_plan_is_found_once(monkeypatch):
     whole = masks.And.some
     monkeypatch.setattr(masks.And, "some", lambda self, area: asked.append(area) or whole(self, area))
     requests = [
-        Rule(mask=masks.causal & masks.window(77))._request(*inputs(q_len=300, kv_len=300), None)
+        Rule(mask=masks.causal & (masks.window(77) | masks.first(3)))._request(
+            *inputs(q_len=300, kv_len=300), None
+        )
         for _ in range(2)
     ]
     tiled.run(requests[0])
     first = len(asked)
     tiled.run(requests[1])
     assert len(asked) == first > 0
+
+
+def test_one_token_more_has_the_plan_of_the_token_before():
+    mask = masks.causal & masks.window(77)
+    one, other = (plan_of(mask, Question(1, length, length - 1, lanes=8, dim=64)) for length in (900, 901))
+    assert one.shifted(1) == other
+    assert [(batch.kv_from, batch.width) for batch in other.batches] == [(901 - 77, 77)]
 
 
 @pytest.mark.parametrize("mask", MASKS)

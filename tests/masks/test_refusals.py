@@ -1,5 +1,6 @@
 """What masks refuse, and what they say to write instead."""
 
+import numpy
 import pytest
 import torch
 
@@ -63,7 +64,9 @@ def test_a_rule_that_answers_with_numbers_is_refused():
         masks.where(distance).dense(2, 3)
 
 
-@pytest.mark.parametrize("rule", [lambda q, k: q > k and k > 0, lambda q: q > 0], ids=["and", "one argument"])
+@pytest.mark.parametrize(
+    "rule", [lambda q, k: q > k and k > 0, lambda q, k: q > 0 if k > 0 else q < 0], ids=["and", "if"]
+)
 def test_a_rule_that_fails_is_told_how_it_is_asked(rule):
     with pytest.raises(
         OptionError, match=r"q_pos \(2, 1\) and kv_pos \(1, 3\), and failed(?s:.*)not and, or, not, if"
@@ -166,7 +169,7 @@ def test_a_tile_that_is_no_size_is_refused(tile):
 @pytest.mark.parametrize("given", [-1, 2.0, True, torch.tensor(3)], ids=repr)
 def test_lengths_that_are_no_numbers_are_refused(ask, given):
     with pytest.raises(
-        OptionError, match=r"q_len is a whole number from 0 upwards; got(?s:.*)mask\.show\(16, 16\)"
+        OptionError, match=r"q_len is a whole number from 0 upwards; got(?s:.*)fix: q_len=1024"
     ):
         ask(given, 4)
     with pytest.raises(OptionError, match=r"kv_len is a whole number from 0 upwards; got"):
@@ -206,3 +209,33 @@ def test_a_window_of_zero_is_told_what_a_window_counts():
         OptionError, match=r"masks\.window: size(?s:.*)window\(1\) reads only the query itself"
     ):
         masks.window(0)
+
+
+@pytest.mark.parametrize("given", [masks.window, lambda q, k: q >= k, type(masks.causal)])
+def test_a_function_next_to_a_mask_is_told_of_where(given):
+    with pytest.raises(OptionError, match=r"got \w+\n  fix: a function (?s:.*)masks\.where\(function\)"):
+        masks.causal & given
+
+
+def test_a_word_next_to_a_mask_is_told_which_masks_there_are():
+    with pytest.raises(OptionError, match=r"got str\n  fix: masks\.causal, "):
+        masks.full & "causal"
+
+
+def test_a_mask_mod_given_to_where_is_told_of_from_flex():
+    with pytest.raises(OptionError, match=r"failed: (?s:.*)two arguments(?s:.*)converters\.from_flex"):
+        masks.where(lambda b, h, q, k: q >= k).dense(2, 3)
+
+
+@pytest.mark.parametrize("size", [numpy.int64(4), torch.tensor(4)], ids=["numpy", "torch"])
+def test_a_number_that_is_none_of_pythons_is_told_to_become_one(size):
+    with pytest.raises(OptionError, match=r"got (?s:.*)fix: int\(size\)"):
+        masks.window(size)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "named"), [((-1, 3), "q_len"), ((2, 3.0), "kv_len"), ((torch.tensor(2), 3), "q_len")]
+)
+def test_a_length_that_is_none_is_refused_where_a_mask_is_written_out(lengths, named):
+    with pytest.raises(OptionError, match=rf"Mask\.dense: {named} is a whole number from 0 upwards; got"):
+        masks.causal.dense(*lengths)

@@ -1,5 +1,6 @@
 """How tiles are counted, cut and handed out; what they say is in test_tile_answers.py."""
 
+import pytest
 import torch
 
 from attnkit import masks
@@ -105,3 +106,34 @@ def test_documents_for_all_samples_are_looked_up_for_each_of_them():
     assert (mask & masks.window(4)).over(area).some.tolist() == [[False], [True]]
     each = masks.documents([[0, 0, 1, 1, 0], [0, 0, 1, 1, 2]])
     assert each.over(area).some.tolist() == [[True], [False]]
+
+
+@pytest.mark.messages
+def test_tiles_print_how_many_there_are_of_each_kind():
+    assert repr(masks.causal.tiles(6, 6, tile=2)) == "Tiles(3 x 3: 3 full, 3 partial, 3 empty)"
+    told = repr(masks.lengths([1, 2]).tiles(2, 2, tile=1))
+    assert told == "Tiles(2 x 2: 6 full, 0 partial, 2 empty, batch=(2,))"
+
+
+class _Table(masks.Mask):
+    """A reader's own mask, whose `sample` trusts that it is asked only where there are samples."""
+
+    def __init__(self, table: torch.Tensor) -> None:
+        self.table = table
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        return tuple(self.table.shape[:-2])
+
+    def sample(self, index: tuple[int, ...]) -> masks.Mask:
+        return _Table(self.table[index])
+
+    def keep(self, q_pos: torch.Tensor, kv_pos: torch.Tensor) -> torch.Tensor:
+        return self.table[..., q_pos, kv_pos]
+
+
+def test_a_part_that_is_the_same_for_every_sample_is_not_asked_for_one():
+    table = torch.rand(6, 6, generator=torch.Generator().manual_seed(1)) < 0.5
+    mask = ~(_Table(table) & masks.lengths([6, 3]))
+    for index in range(2):
+        assert torch.equal(mask.sample((index,)).dense(6, 6), mask.dense(6, 6)[index])

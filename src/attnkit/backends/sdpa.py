@@ -97,8 +97,12 @@ def _is_learned(request: Request) -> bool:
 
 
 def _is_causal(request: Request) -> bool:
-    """Whether PyTorch's `is_causal`, first query at first key, is this mask, and nothing else is added."""
-    return isinstance(request.mask, Causal) and request.q_start == 0 and len(request.steps) == 0
+    """Whether PyTorch's `is_causal`, first query at first key, is this mask, and nothing else is added.
+
+    Not for one query alone: heads that share keys become queries there, which all stand at one position.
+    """
+    aligned = isinstance(request.mask, Causal) and request.q_start == 0
+    return aligned and request.q_len != 1 and len(request.steps) == 0
 
 
 def _reads_all(request: Request) -> bool:
@@ -115,7 +119,11 @@ def _mask_arguments(request: Request) -> dict[str, Any]:
     keep = request.keep
     if len(request.steps) == 0:
         return {"attn_mask": keep if keep is None or keep.dim() == 2 else _one_batch_axis(keep)}
-    return {"attn_mask": _one_batch_axis(hide(_bias(request), keep))}
+    added = hide(_bias(request), keep)
+    if added.dim() > 3 and request.query.dim() > 4:
+        # axes of 1 are counted as the batch they stand for before they become one
+        added = added.expand(*request.query.shape[:-3], *added.shape[-3:])
+    return {"attn_mask": _one_batch_axis(added)}
 
 
 def _bias(request: Request) -> Tensor:

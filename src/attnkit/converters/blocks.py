@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
 from attnkit.converters.flex import to_flex
+from attnkit.converters.reading import check_mask
 from attnkit.masks import Mask
 from attnkit.masks.tiles import EMPTY, FULL, PARTIAL
 
@@ -49,6 +50,7 @@ def block_mask(
         >>> blocks.kv_num_blocks.tolist(), blocks.full_kv_num_blocks.tolist()
         ([[[1, 1, 2, 2, 2, 2, 2, 2]]], [[[0, 1, 1, 1, 1, 1, 1, 1]]])
     """
+    check_mask("block_mask", mask)
     start = kv_len - q_len if q_start is None else q_start
     kinds = mask.tiles(q_len, kv_len, tile=tile, q_start=start).table()
     if exact:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attnkit.converters.reading import check_mask
 from attnkit.errors import DtypeError, OptionError
 from attnkit.masks import Mask
 from attnkit.shapes import type_of
@@ -37,6 +38,7 @@ def to_flex(mask: Mask, *, q_start: int = 0) -> MaskMod:
         >>> [mask_mod(b, h, q_idx, torch.tensor(kv_idx)).item() for kv_idx in range(3)]
         [True, True, False]
     """
+    check_mask("to_flex", mask)
     batch = mask.batch
 
     def mask_mod(b: Tensor, h: Tensor, q_idx: Tensor, kv_idx: Tensor) -> Tensor:
@@ -64,7 +66,8 @@ def from_flex(mask_mod: MaskMod, *, batch: int | None = None, q_start: int = 0) 
         q_start: the position of the query that it calls 0.
 
     Raises:
-        OptionError: `mask_mod` is no function; or at the call: it reads `h`, or `b` where no `batch` is given.
+        OptionError: `mask_mod` is no function; or at the call: it is not one of four arguments, or reads `h`, or `b`
+            where no `batch` is given.
         DtypeError: at the call: it does not answer with bools.
 
     Example:
@@ -108,7 +111,16 @@ class _Modded(Mask):
         elif self.samples is not None:
             b = torch.arange(self.samples, device=kv_pos.device)[(...,) + (None,) * len(shape)]
         h = torch.zeros_like(kv_pos).as_subclass(_Unread)
-        kept = self.mask_mod(b, h, q_pos - self.q_start, kv_pos)
+        try:
+            kept = self.mask_mod(b, h, q_pos - self.q_start, kv_pos)
+        except TypeError as error:
+            if "positional argument" not in str(error):
+                raise
+            raise OptionError(
+                where="from_flex",
+                what=f"mask_mod is called as mask_mod(b, h, q_idx, kv_idx), and failed: {error}",
+                fix="a function of two positions is masks.where(keep)",
+            ) from error
         if not isinstance(kept, Tensor) or kept.dtype != torch.bool:
             raise DtypeError(
                 where="from_flex",

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from attnkit.converters.multihead import kept_keys
-from attnkit.converters.reading import at_queries, refuse_shape
+from attnkit.converters.reading import at_queries, refuse_shape, written_out
 from attnkit.converters.sdpa import added, read_pairs
 from attnkit.converters.table import Table
 from attnkit.errors import DtypeError
@@ -64,7 +64,7 @@ def to_hugging_face(
         >>> to_hugging_face(masks.causal, 2, 3, dtype=torch.float16).tolist()
         [[[[0.0, 0.0, -65504.0], [0.0, 0.0, 0.0]]]]
     """
-    kept = mask.dense(q_len, kv_len, q_start=q_start, device=device)
+    kept = written_out("to_hugging_face", mask, q_len, kv_len, q_start, device)
     if kept.dim() > 3:
         refuse_shape(
             "to_hugging_face",

@@ -13,11 +13,13 @@ from torch import Tensor
 from attnkit.converters.reading import (
     at_queries,
     check_direction,
+    check_mask,
     check_pairs,
     check_unclear,
     heads_agree,
     kept_pairs,
     refuse_shape,
+    written_out,
 )
 from attnkit.converters.table import Table
 from attnkit.errors import OptionError, ShapeError
@@ -54,7 +56,7 @@ def to_multihead(
         >>> to_multihead(masks.causal, 2, 3, num_heads=4).int().tolist()
         [[0, 0, 1], [0, 0, 0]]
     """
-    ignored = ~mask.dense(q_len, kv_len, q_start=q_start, device=device)
+    ignored = ~written_out("to_multihead", mask, q_len, kv_len, q_start, device)
     if ignored.dim() > 3:
         raise ShapeError(
             where="to_multihead",
@@ -124,6 +126,7 @@ def kept_keys(where: str, mask: Mask, kv_len: int) -> Tensor:
     Raises:
         OptionError: it hides other keys from other queries.
     """
+    check_mask(where, mask)
     column = torch.arange(kv_len)
     none = torch.zeros_like(column)
     some, every = mask.over(Area(none, none + kv_len, column, column + 1))

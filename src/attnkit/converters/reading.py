@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from attnkit.converters.table import Table
-from attnkit.errors import DtypeError, ShapeError
+from attnkit.errors import DtypeError, OptionError, ShapeError
+from attnkit.masks import Mask
 from attnkit.shapes import type_of
 
 LOST = -1e30  # float16 has no such number; there its smallest one hides
@@ -27,6 +28,12 @@ def kept_pairs(where: str, name: str, given: object, *, true_keeps: bool) -> Ten
         return given.clone() if true_keeps else ~given
     if isinstance(given, Tensor) and given.is_floating_point():
         return _added(where, name, given.detach())
+    if given is None or isinstance(given, Mask):
+        raise DtypeError(
+            where=where,
+            what=f"{name} is a tensor; got {type_of(given)}",
+            fix="masks.full hides nothing" if given is None else "it is a mask already: Rule(mask=...)",
+        )
     as_bool = f"{name}.bool()" if isinstance(given, Tensor) else f"torch.as_tensor({name}).bool()"
     flipped = "" if true_keeps else "~"
     raise DtypeError(
@@ -52,6 +59,29 @@ def _added(where: str, name: str, given: Tensor) -> Tensor:
         what=f"{name} adds {odd[0].item():g} to a score; floats are a mask where they are 0 and -inf alone",
         fix=f"a bias: Rule(scores=(scores.Bias({name}),)); numbers like -1e9 that were meant to hide: {name} > -1e3",
     )
+
+
+def check_mask(where: str, mask: object) -> None:
+    """Refuse what is no mask of attnkit.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if not isinstance(mask, Mask):
+        raise OptionError(
+            where=where,
+            what=f"mask is one of attnkit.masks; got {type(mask).__name__}",
+            fix="masks.causal, masks.lengths([5, 3]), ...; a tensor becomes one by from_sdpa, from_multihead or "
+            "from_hugging_face, a mask_mod by from_flex",
+        )
+
+
+def written_out(
+    where: str, mask: Mask, q_len: int, kv_len: int, q_start: int | None, device: torch.device | None
+) -> Tensor:
+    """`mask` as a tensor, `*batch q_len kv_len`, once it is known to be one."""
+    check_mask(where, mask)
+    return mask.dense(q_len, kv_len, q_start=q_start, device=device)
 
 
 def check_pairs(where: str, name: str, kept: Tensor, q_len: int, kv_len: int) -> None:

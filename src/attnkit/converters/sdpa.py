@@ -17,6 +17,7 @@ from attnkit.converters.reading import (
     heads_agree,
     kept_pairs,
     refuse_shape,
+    written_out,
 )
 from attnkit.converters.table import Table
 from attnkit.errors import DtypeError
@@ -53,7 +54,7 @@ def to_sdpa(
         >>> to_sdpa(masks.causal, 2, 3, dtype=torch.float32).tolist()
         [[0.0, 0.0, -inf], [0.0, 0.0, 0.0]]
     """
-    kept = mask.dense(q_len, kv_len, q_start=q_start, device=device)
+    kept = written_out("to_sdpa", mask, q_len, kv_len, q_start, device)
     kept = kept.unsqueeze(-3) if kept.dim() > 2 else kept
     return kept if dtype is None else added("to_sdpa", kept, dtype, -torch.inf)
 

@@ -61,6 +61,11 @@ class Inspection:
 
     request: Request
 
+    def __repr__(self) -> str:
+        asked = self.request
+        shapes = f"query {tuple(asked.query.shape)}, key {tuple(asked.key.shape)}"
+        return f"Inspection({shapes}, {asked.mask!r}, {asked.normalizer!r})"
+
     @_looking
     def weights(self, *, at_most_bytes: int | float = _AT_MOST_BYTES) -> Weights:
         """All the weights, `*batch heads q_len kv_len`.

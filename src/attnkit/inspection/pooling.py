@@ -32,6 +32,9 @@ class Pooled:
     max: Weights
     tile: tuple[int, int]
 
+    def __repr__(self) -> str:
+        return f"Pooled(mean and max of {tuple(self.mean.shape)}, tile={self.tile})"
+
 
 def pooled_shape(request: Request, tile: tuple[int, int]) -> tuple[int, ...]:
     """`*batch heads rows columns`."""

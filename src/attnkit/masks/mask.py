@@ -22,6 +22,19 @@ FOR_A_TENSOR = (
 )
 
 
+_FOR_A_FUNCTION = (
+    "a function of (q_pos, kv_pos) becomes a mask by masks.where(function); "
+    "masks that are functions themselves want their numbers, as in masks.window(256)"
+)
+
+
+def instead_of(given: object) -> str:
+    """What to write where a mask is wanted and `given` is none."""
+    if isinstance(given, Tensor):
+        return FOR_A_TENSOR
+    return _FOR_A_FUNCTION if callable(given) else "masks.causal, masks.window(256), ..., and & | ~ of them"
+
+
 class Mask(Pattern):
     """A rule that says for each query position which key positions it may read.
 
@@ -80,9 +93,16 @@ class _Composed(Mask):
         """Whether no part knows more than the distance."""
         return all(part.relative for part in self.parts)
 
+    @property
+    def known_positions(self) -> int | None:
+        """The fewest that a part was told of."""
+        counts = [part.known_positions for part in self.parts]
+        told = [count for count in counts if count is not None]
+        return min(told) if len(told) > 0 else None
+
     def sample(self, index: tuple[int, ...]) -> Mask:
         """The same of the masks of one sample."""
-        return type(self)(*(part.sample(index) for part in self.parts))
+        return type(self)(*(part.sample(index) if part.batch else part for part in self.parts))
 
     def cuts(self, length: int) -> Tensor:
         """Where any part starts anew."""
@@ -245,5 +265,7 @@ def _known(other: object, sign: str) -> Mask:
 
 def _no_mask(other: object, sign: str) -> OptionError:
     return OptionError(
-        where=f"Mask {sign}", what=f"masks combine with masks; got {type(other).__name__}", fix=FOR_A_TENSOR
+        where=f"Mask {sign}",
+        what=f"masks combine with masks; got {type(other).__name__}",
+        fix=instead_of(other),
     )

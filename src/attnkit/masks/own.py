@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attnkit.errors import DtypeError, OptionError, ShapeError
-from attnkit.masks.mask import FOR_A_TENSOR, Mask
+from attnkit.masks.mask import Mask, instead_of
 from attnkit.shapes import type_of
 
 
@@ -40,7 +40,7 @@ class Where(Mask):
                 where="masks.where",
                 what=f"{self._name} is asked for all positions at once, q_pos {tuple(q_pos.shape)} and kv_pos "
                 f"{tuple(kv_pos.shape)}, and failed: {error}",
-                fix=_TABLE if isinstance(error, IndexError) else _TENSORS,
+                fix=_fix(error),
             ) from error
         _check_answer(self._name, keep, torch.broadcast_shapes(q_pos.shape, kv_pos.shape))
         return keep
@@ -59,6 +59,16 @@ _TABLE = (
     "a table needs an entry for each position: keys stand at 0 to kv_len - 1, queries from kv_len - q_len on, "
     "or from q_start where the call gives it; q_start=0 is for a table with a row a query"
 )
+_ARGUMENTS = (
+    "it gets two arguments, q_pos and kv_pos; "
+    "a mask_mod of FlexAttention, (b, h, q_idx, kv_idx), is read by converters.from_flex"
+)
+
+
+def _fix(error: Exception) -> str:
+    if isinstance(error, IndexError):
+        return _TABLE
+    return _ARGUMENTS if "positional argument" in str(error) else _TENSORS
 
 
 def where(keep: Callable[[Tensor, Tensor], Tensor]) -> Where:
@@ -82,7 +92,7 @@ def where(keep: Callable[[Tensor, Tensor], Tensor]) -> Where:
         raise OptionError(
             where="masks.where",
             what=f"keep is a function of (q_pos, kv_pos); got {type(keep).__name__}",
-            fix=FOR_A_TENSOR,
+            fix=instead_of(keep),
         )
     return Where(keep)
 

@@ -3,7 +3,8 @@
     documents(ids): ids[q] = ids[k]
 
 The ids are one a token. Where the lengths of the texts are known, `torch.arange(n).repeat_interleave(lengths)` are
-the ids; flash-attn's `cu_seqlens` are the cumulated lengths. A position outside of the ids belongs to no document.
+the ids; flash-attn's `cu_seqlens` are the cumulated lengths. A position outside of the ids belongs to no document and
+reads nothing: lengths that are given in place of ids are taken for ids, and leave zeros.
 """
 
 from collections.abc import Sequence
@@ -31,6 +32,11 @@ class Documents(Mask):
     def batch(self) -> tuple[int, ...]:
         """The axes of `ids` before its last."""
         return tuple(self.ids.shape[:-1])
+
+    @property
+    def known_positions(self) -> int:
+        """One for each id."""
+        return self.ids.shape[-1]
 
     def sample(self, index: tuple[int, ...]) -> Mask:
         """The documents of one sample."""
@@ -114,7 +120,8 @@ def documents(ids: Tensor | Sequence[Any]) -> Documents:
     """Keep keys of the query's own document.
 
     Args:
-        ids: the document of each position, whole numbers `*batch len`. A document may come back after another.
+        ids: the document of each position, whole numbers `*batch len`, not lengths; positions that they do not reach
+            read nothing. A document may come back after another.
 
     Raises:
         DtypeError: `ids` are no whole numbers, one a position.

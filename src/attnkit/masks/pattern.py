@@ -14,7 +14,7 @@ from torch import Tensor
 
 from attnkit.masks.area import Area, Cover
 from attnkit.masks.drawing import Drawing, drawn
-from attnkit.masks.tiles import Tiles, tiled
+from attnkit.masks.tiles import Tiles, check_lengths, tiled
 from attnkit.shapes import Keep
 
 
@@ -38,6 +38,11 @@ class Pattern(ABC):
     def relative(self) -> bool:
         """Whether `keep` depends on `q_pos - kv_pos` alone; False where that is not known."""
         return False
+
+    @property
+    def known_positions(self) -> int | None:
+        """How many positions, from 0 on, the mask was told of; None where it knows all."""
+        return None
 
     def sample(self, index: tuple[int, ...]) -> "Pattern":
         """The pattern of one sample of the batch: `index` has a number for each batch axis."""
@@ -78,11 +83,15 @@ class Pattern(ABC):
             q_start: the position of the first query; `kv_len - q_len` when not given.
             device: where the result lives.
 
+        Raises:
+            OptionError: a number means nothing.
+
         Example:
             >>> from attnkit import masks
             >>> masks.causal.dense(2, 3).int().tolist()
             [[1, 1, 0], [1, 1, 1]]
         """
+        check_lengths("Mask.dense", q_len, kv_len, q_start)
         start = kv_len - q_len if q_start is None else q_start
         q_pos = torch.arange(start, start + q_len, device=device)
         return self.at(q_pos, kv_len)

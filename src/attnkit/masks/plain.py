@@ -222,6 +222,8 @@ def counted(where: str, name: str, number: object, *, fix: str = "") -> int:
         raise OptionError(
             where=f"masks.{where}",
             what=f"{name} is a whole number from 1 upwards; got {number!r}",
-            fix=fix or f"{name}=1, 2, 3, ...",
+            fix=f"int({name}): a number of NumPy or a tensor is none of Python's"
+            if hasattr(number, "__index__") and not isinstance(number, int)
+            else fix or f"{name}=1, 2, 3, ...",
         )
     return number

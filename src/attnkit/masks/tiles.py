@@ -49,6 +49,11 @@ class Tiles:
         if self.sample is None:
             object.__setattr__(self, "sample", torch.zeros_like(self.row))
 
+    def __repr__(self) -> str:
+        counts = f"{self.num_full:,} full, {self.num_partial:,} partial, {self.num_empty:,} empty"
+        samples = f", batch={self.batch}" if self.batch else ""
+        return f"Tiles({self.num_rows:,} x {self.num_columns:,}: {counts}{samples})"
+
     @property
     def num_rows(self) -> int:
         """How many rows of tiles."""
@@ -165,7 +170,7 @@ def check_lengths(where: str, q_len: object, kv_len: object, q_start: object) ->
             raise OptionError(
                 where=where,
                 what=f"{name} is a whole number from 0 upwards; got {number!r}",
-                fix="mask.tiles(1024, 1024), mask.show(16, 16): numbers of queries and keys, not tensors",
+                fix=f"{name}=1024; a number of NumPy or a tensor becomes one by int({name})",
             )
     if q_start is not None and not _whole(q_start):
         raise OptionError(
@@ -176,7 +181,8 @@ def check_lengths(where: str, q_len: object, kv_len: object, q_start: object) ->
 
 
 def _whole(number: object) -> TypeGuard[int]:
-    return isinstance(number, int) and not isinstance(number, bool)
+    # a length that torch.export does not know is no int, and counts all the same
+    return isinstance(number, int | torch.SymInt) and not isinstance(number, bool)
 
 
 def refine(mask: "Pattern", q_edges: Tensor, kv_edges: Tensor) -> Tiles:

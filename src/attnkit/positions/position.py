@@ -33,7 +33,7 @@ def check_positions(where: str, x: Tensor, positions: Tensor) -> None:
     """Refuse `positions` that are not one whole number for each vector of `x`.
 
     Raises:
-        DtypeError: `positions` are no whole numbers.
+        DtypeError: `positions` are no whole numbers, or `x` holds no floats.
         ShapeError: there are not as many as `x` has vectors, or `x` has no axis of heads.
     """
     if not isinstance(positions, Tensor) or positions.dtype not in (torch.int32, torch.int64):
@@ -41,6 +41,12 @@ def check_positions(where: str, x: Tensor, positions: Tensor) -> None:
             where=where,
             what=f"positions are whole numbers of 32 or 64 bits, in tokens; got {type_of(positions)}",
             fix="torch.as_tensor(positions).long(); for positions closer together than 1, scaling=Linear(factor)",
+        )
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise DtypeError(
+            where=where,
+            what=f"x must be a tensor of floats (*batch, heads, len, head_dim); got {type_of(x)}",
+            fix="turn query and key; token ids go through torch.nn.Embedding and a projection first",
         )
     if x.dim() < 3:
         raise ShapeError(

@@ -63,8 +63,10 @@ class Bias(Additive):
         """The rows and columns of these positions, `*batch heads q_len kv_len`."""
         try:
             return _picked(_picked(self.tensor, q_pos, -2), kv_pos, -1)
-        except IndexError as beyond:
+        except (IndexError, RuntimeError) as beyond:  # index_select raises one or the other, by the shape
             rows, columns = self.tensor.shape[-2:]
+            if _inside(q_pos, rows) and _inside(kv_pos, columns):
+                raise
             raise ShapeError(
                 where="Bias",
                 what=f"{self!r} has rows for query positions 0 to {rows - 1} and columns for key positions "
@@ -77,6 +79,10 @@ class Bias(Additive):
 def _picked(tensor: Tensor, places: Tensor, axis: int) -> Tensor:
     # index_select, since plain indexing would take -1 for the last row
     return tensor if tensor.shape[axis] == 1 else tensor.index_select(axis, places.flatten())
+
+
+def _inside(places: Tensor, size: int) -> bool:
+    return size == 1 or bool(((places >= 0) & (places < size)).all())
 
 
 def _span(places: Tensor) -> str:

@@ -87,6 +87,8 @@ class RelativeBias(Additive):
         """The learned number of each head and distance, (heads, q_len, kv_len), in the table's dtype."""
         num_heads = self.table.shape[1]
         fix = f"a table of ({self.table.shape[0]}, {head.numel()}), one column for each query head"
+        if self.table.shape[0] == head.numel():
+            fix = f"table.mT if it is transposed; else {fix}"
         check_num_heads("RelativeBias", num_heads, head, fix)
         return self.table[self.buckets(kv_pos - q_pos), head]
 

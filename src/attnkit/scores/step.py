@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attnkit.errors import OptionError, ShapeError
-from attnkit.shapes import Scores
+from attnkit.shapes import Scores, type_of
 
 
 @runtime_checkable
@@ -18,6 +18,8 @@ class ScoreStep(Protocol):
     It is called for many scores at once. `score` is `*batch heads q_len kv_len`; `head` (heads, 1, 1), `q_pos`
     (q_len, 1) and `kv_pos` (1, kv_len) are whole numbers that broadcast against it. The result has the
     shape of `score`, and is brought back to its dtype. A step that cares for distance reads `q_pos - kv_pos`.
+
+    It may be called several times, for a part of the scores each, so it should do nothing but compute.
     """
 
     def __call__(self, score: Scores, head: Tensor, q_pos: Tensor, kv_pos: Tensor) -> Scores:
@@ -105,16 +107,36 @@ def stepped(steps: Iterable[ScoreStep], score: Scores, head: Tensor, q_pos: Tens
     """`score` after all of `steps`, in order; shapes as in `ScoreStep`.
 
     Raises:
-        OptionError: a step gives something else than one new score for each.
+        OptionError: a step does not take what it is called with, or gives something else than one new score for each.
     """
     for step in steps:
-        changed = step(score, head, q_pos, kv_pos)
-        if not isinstance(changed, Tensor) or changed.shape != score.shape:
-            given = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
+        try:
+            changed = step(score, head, q_pos, kv_pos)
+        except TypeError as error:
+            if "positional argument" not in str(error):
+                raise
             raise OptionError(
                 where="Rule",
-                what=f"the score step {getattr(step, '__name__', step)!s} gave {given} for scores {tuple(score.shape)}",
-                fix="return one new score for each, for instance score + bias",
-            )
-        score = changed.to(score.dtype)
+                what=f"the score step {_name(step)} is called as step(score, head, q_pos, kv_pos), and failed: {error}",
+                fix="a function of these four; a step that is a class is made first, as in Alibi(8); a score_mod of "
+                "FlexAttention is lambda score, head, q, k: score_mod(score, 0, head, q, k)",
+            ) from error
+        score = _one_score_each(step, changed, score).to(score.dtype)
     return score
+
+
+def _one_score_each(step: ScoreStep, changed: object, score: Tensor) -> Tensor:
+    if isinstance(changed, Tensor) and changed.shape == score.shape and changed.dtype != torch.bool:
+        return changed
+    given: object = type_of(changed)
+    if isinstance(changed, Tensor) and changed.shape != score.shape:
+        given = tuple(changed.shape)
+    raise OptionError(
+        where="Rule",
+        what=f"the score step {_name(step)} gave {given} for scores {tuple(score.shape)}",
+        fix="return one new score for each, for instance score + bias; what hides keys is a mask, masks.where",
+    )
+
+
+def _name(step: ScoreStep) -> str:
+    return str(getattr(step, "__name__", step))

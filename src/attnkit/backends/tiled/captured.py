@@ -106,7 +106,8 @@ def trouble(request: Request) -> str | None:
             known = eager.scores(_tried(request, _COLUMNS))[..., :2]
             alone = eager.scores(_tried(request, 2))
     except Exception as error:  # the reader's code may raise anything
-        return f"it asks for a part of the scores at a time, and {named} then raises {type(error).__name__}: {error}"
+        told = getattr(error, "what", error)
+        return f"it asks for a part of the scores at a time, and {named} then raises {type(error).__name__}: {told}"
     if not torch.allclose(known, alone, rtol=1e-3, atol=1e-3, equal_nan=True):
         return f"it asks for a part of the scores at a time, and {named} then gives other scores than for all at once"
     if torch.is_grad_enabled() and _hides_a_gradient(request):

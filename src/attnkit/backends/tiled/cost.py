@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 # operations a second of the fused kernel by queries in a tile: it takes 32, 64 (from 192) or 256 (from 768) at a time
 _FORWARD_RATES = ((768, 155e9), (192, 128e9), (64, 111e9), (0, 105e9))
 _BACKWARD_RATES = ((768, 140e9), (192, 145e9), (32, 130e9), (0, 105e9))
-_CALL_SECONDS = 40e-6
-_TILE_SECONDS = 0.3e-6
+_CALL_SECONDS = 60e-6
+_TILE_SECONDS = 1.5e-6
 _BYTES_A_SECOND = 8e9
 _BIAS_SECONDS = 1e-9  # one score
 _ASKED_SECONDS = 60e-6  # a mask, of one tile that is not like the others

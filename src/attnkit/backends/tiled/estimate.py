@@ -8,7 +8,7 @@ from attnkit.backends.tiled.lanes import samples_of
 from attnkit.backends.tiled.plan import Question, plan_of
 from attnkit.request import Request
 
-_CALL_SECONDS = 2e-4
+_CALL_SECONDS = 4e-4
 _BLOCK_SECONDS = 2e-4
 _DROPPED = 3.0  # a weight that is drawn and multiplied by hand, times one in the fused kernel
 

@@ -26,8 +26,8 @@ from attnkit.backends.tiled.views import add_key_tiles, chunks, key_tiles, query
 from attnkit.masks import Mask
 from attnkit.scores import Additive
 
-# what one call of the kernel gives back: fewer calls, or gradients that are added while they are still in a cache
-_FORWARD_BYTES, _BACKWARD_BYTES = 32 << 20, 8 << 20
+# what one call of the kernel gives back: with fewer and larger calls, threads wait less often for each other
+_CALL_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +154,8 @@ def _attend(
     query, key, value = tensors
     lane_bytes = query.shape[0] * query.shape[2] * query.element_size()
     for batch in part.plan.batches:
-        tile_bytes = max(lane_bytes * batch.rows, 4 * part.added.tile_bytes(batch))
-        for first, count in chunks(batch, tile_bytes, _FORWARD_BYTES):
+        tile_bytes = max(lane_bytes * batch.rows, 8 * part.added.tile_bytes(batch))
+        for first, count in chunks(batch, tile_bytes, _CALL_BYTES):
             at = batch, first, count
             bias, dead = part.added.of(*at)
             new, new_lse = kernel.forward(
@@ -184,8 +184,8 @@ def _send_back(part: _Part, of_query: list[Tensor], of_key: list[Tensor], scale:
     key, value, to_key, to_value = of_key
     lane_bytes = query.shape[0] * query.shape[2] * query.element_size()
     for batch in part.plan.batches:
-        tile_bytes = max(lane_bytes * batch.width, part.added.tile_bytes(batch))
-        for first, count in chunks(batch, tile_bytes, _BACKWARD_BYTES):
+        tile_bytes = max(lane_bytes * batch.width, 8 * part.added.tile_bytes(batch))
+        for first, count in chunks(batch, tile_bytes, _CALL_BYTES):
             at = batch, first, count
             tile = (
                 query_tiles(query, *at),

@@ -4,7 +4,7 @@ Tiles of one size whose queries and keys both move on by a fixed step are one ba
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
 
@@ -12,7 +12,7 @@ import torch
 
 from attnkit.backends.tiled import cost
 from attnkit.backends.tiled.leftover import judged
-from attnkit.backends.tiled.runs import Runs, runs_of
+from attnkit.backends.tiled.runs import Runs, keys_read, runs_of
 from attnkit.masks import Area, Causal, Mask
 
 _ALL, _MORE, _SOME, _FEWER = 1 << 30, 256, 64, 32
@@ -96,13 +96,27 @@ class Plan:
     covers: bool
     seconds: float
 
+    def shifted(self, keys: int) -> "Plan":
+        """The same tiles of keys that come so many places later."""
+        if not keys:
+            return self
+        batches = (replace(batch, kv_from=batch.kv_from + keys) for batch in self.batches)
+        return replace(self, batches=tuple(batches))
+
 
 def plan_of(mask: Mask, question: Question) -> Plan:
-    """The cheapest plan for `mask`. It rests on tile answers: what a function of the reader's says is not stored."""
+    """The cheapest plan for `mask`. It rests on tile answers: what a function of the reader's says is not stored.
+
+    Where distance is all that counts, keys that nobody reads do not: a token after a longer cache has a known plan.
+    """
+    unread, last = (
+        keys_read(mask, question.q_range, question.kv_len) if mask.relative else (0, question.kv_len)
+    )
+    question = replace(question, kv_len=last - unread, q_start=question.q_start - unread)
     try:
-        return _cached(mask, question)
+        return _cached(mask, question).shifted(unread)
     except TypeError:  # a mask of the reader's own that has no hash
-        return _searched(mask, question)
+        return _searched(mask, question).shifted(unread)
 
 
 @lru_cache(maxsize=64)

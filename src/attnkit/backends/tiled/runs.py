@@ -121,11 +121,18 @@ def _known_runs(mask: Mask, q_range: tuple[int, int], kv_len: int, size: int, jo
 def _found_runs(mask: Mask, q_range: tuple[int, int], kv_len: int, size: int, joined: bool) -> Runs:
     cuts = mask.cuts(max(kv_len, q_range[1], 1)).tolist()
     q_edges = _edges(q_range, size, q_range[0], cuts)
-    kv_edges = _edges((0, kv_len), min(max(size, _NARROWEST), _WIDEST), q_range[0], cuts)
+    kv_edges = _edges(keys_read(mask, q_range, kv_len), min(max(size, _NARROWEST), _WIDEST), q_range[0], cuts)
     tiles = refine(mask, q_edges, kv_edges)
     q_from, q_to = q_edges[tiles.row], q_edges[tiles.row + 1]
     found = Runs(q_from, q_to, kv_edges[tiles.start], kv_edges[tiles.stop], tiles.full)
     return _neighbours(_trimmed(mask, _neighbours(found, joined)), joined)
+
+
+def keys_read(mask: Mask, q_range: tuple[int, int], kv_len: int) -> tuple[int, int]:
+    """The first key that any query reads, and one past the last: one new token may read a window of a long cache."""
+    area = mask.narrow(Area(*(torch.tensor([edge]) for edge in (*q_range, 0, kv_len))))
+    first, last = int(area.kv_from), int(area.kv_to)
+    return (max(first, 0), min(last, kv_len)) if first < last else (0, 0)
 
 
 def _edges(span: tuple[int, int], step: int, anchor: int, cuts: Sequence[int]) -> Tensor:
