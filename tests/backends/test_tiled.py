@@ -294,3 +294,10 @@ def test_no_tensor_has_an_entry_for_each_pair(mask, steps):
     with Largest() as largest:
         tiled.run(asked(Rule(mask=MASKS[mask], scores=steps), tensors)).sum().backward()
     assert largest.nbytes <= 1 << 23
+
+
+@pytest.mark.parametrize("scale", [-0.3, 0.0])
+@pytest.mark.parametrize("mask", [masks.causal, masks.causal & masks.blocks(40)], ids=["causal", "blocks"])
+def test_a_scale_may_turn_scores_round(mask, scale):
+    # causal squares, which the kernel would hide before it scales
+    assert_equal(Rule(mask=mask, scale=scale), inputs(q_len=150, kv_len=150, dtype=torch.float64))

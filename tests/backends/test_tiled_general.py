@@ -235,3 +235,9 @@ def test_a_block_under_autocast_goes_back_as_it_went():
     assert found[0][0].dtype == found[1][0].dtype == torch.bfloat16
     # one block: the same operations in the same precision
     torch.testing.assert_close(found[0], found[1])
+
+
+def test_a_reader_s_step_may_be_asked_of_no_query_at_all():
+    query, key, value = inputs(q_len=0, grad=True)
+    context = Rule(scores=(lambda score, head, q_pos, kv_pos: score * 0.9,))(query, key, value)
+    assert context.shape == (2, 3, 0, 8)

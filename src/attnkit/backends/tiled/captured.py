@@ -82,7 +82,7 @@ def strangers(request: Request) -> list[object]:
 
 def captured_tensors(request: Request) -> tuple[Tensor, ...]:
     """The tensors besides query, key and value that a gradient of this request has to reach."""
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or not request.q_len * request.kv_len:
         return ()
     if not strangers(request):
         parts = (*request.steps, request.normalizer)
