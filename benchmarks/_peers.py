@@ -32,7 +32,7 @@ def local_attention(query: Tensor, key: Tensor, value: Tensor, window: int) -> C
     """The package local-attention, with a window that is exact."""
     if not find_spec("local_attention"):
         return "not installed: pip install local-attention"
-    from local_attention import LocalAttention
+    from local_attention import LocalAttention  # pyright: ignore[reportMissingImports]
 
     layer = LocalAttention(
         window_size=window - 1, causal=True, look_backward=1, autopad=True, exact_windowsize=True, dim=None
@@ -44,7 +44,7 @@ def x_transformers(query: Tensor, key: Tensor, value: Tensor) -> Call | str:
     """x-transformers' causal attention, without its projections."""
     if not find_spec("x_transformers"):
         return "not installed: pip install x-transformers"
-    from x_transformers.attend import Attend
+    from x_transformers.attend import Attend  # pyright: ignore[reportMissingImports]
 
     layer = Attend(causal=True, flash=True).to(query.device)
     return lambda: layer(query, key, value)[0]
