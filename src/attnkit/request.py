@@ -24,7 +24,7 @@ class Request:
         mask: where queries may look.
         steps: what happens to the scaled scores, in order.
         normalizer: how scores become weights.
-        scale: multiplies the scores.
+        scale: multiplies the scores, above 0; a rule's scale of 0 or less is in the query.
         dropout: the probability that acts in this call; 0 outside training.
         q_start: the position of the first query.
         generator: where dropout draws from; None is PyTorch's own.

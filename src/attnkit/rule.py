@@ -176,22 +176,15 @@ class Rule:
         generator: torch.Generator | None = None,
     ) -> Request:
         check_inputs("Rule", query, key, value)
-        if q_start is not None and not isinstance(q_start, int | torch.SymInt):
-            raise OptionError(
-                where="Rule",
-                what=f"q_start is one whole number, the position of the first query; got {q_start!r}",
-                fix="q_start=int(position); samples that stand at different positions need a call each",
-            )
-        if generator is not None and not isinstance(generator, torch.Generator):
-            raise OptionError(
-                where="Rule",
-                what=f"generator is a torch.Generator, which dropout draws from; got {generator!r}",
-                fix="generator=torch.Generator().manual_seed(3)",
-            )
+        _check_call(q_start, generator)
         start = key.shape[-2] - query.shape[-2] if q_start is None else q_start
         if self.positions is not None:
             query = self.positions.rotate(query, _numbered(query, start))
             key = self.positions.rotate(key, _numbered(key, 0))
+        scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
+        if scale <= 0:
+            # fused kernels scale what they have hidden as well, and -inf times such a number is no -inf
+            query, scale = query * scale, 1.0
         return Request(
             query=query,
             key=key,
@@ -199,10 +192,25 @@ class Rule:
             mask=self.mask,
             steps=self.scores,
             normalizer=self.normalizer,
-            scale=query.shape[-1] ** -0.5 if self.scale is None else self.scale,
+            scale=scale,
             dropout=self.dropout if training else 0.0,
             q_start=start,
             generator=generator,
+        )
+
+
+def _check_call(q_start: object, generator: object) -> None:
+    if q_start is not None and not isinstance(q_start, int | torch.SymInt):
+        raise OptionError(
+            where="Rule",
+            what=f"q_start is one whole number, the position of the first query; got {q_start!r}",
+            fix="q_start=int(position); samples that stand at different positions need a call each",
+        )
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise OptionError(
+            where="Rule",
+            what=f"generator is a torch.Generator, which dropout draws from; got {generator!r}",
+            fix="generator=torch.Generator().manual_seed(3)",
         )
 
 

@@ -38,6 +38,30 @@ def whole_numbers(given: object, *, device: torch.device | None = None) -> Tenso
     return None if other else numbers
 
 
+def one_batch_axis(tensor: Tensor) -> Tensor:
+    """Four axes, which is what fused kernels take; other numbers of batch axes would fall to slow code."""
+    if tensor.dim() == 4:
+        return tensor
+    return tensor[None] if tensor.dim() == 3 else tensor.flatten(0, -4)
+
+
+def checked_rows(indices: object, count: int, noun: str, device: torch.device) -> Tensor:
+    """`indices` as a tensor (n,) that counts `count` rows from 0; each row is a `noun`.
+
+    Raises:
+        OptionError: there is no such row, or an index is no whole number.
+    """
+    rows = whole_numbers(indices, device=device)
+    if rows is None or any(not -count <= row < count for row in rows.flatten().tolist()):
+        raise OptionError(
+            where="inspect.rows",
+            what=f"indices are whole numbers that count the {count} {noun} from 0, or from -1 backwards; "
+            f"got {indices!r}",
+            fix="rows([0, -1]) gives the first and the last; rows(chosen.nonzero()) those of a bool tensor",
+        )
+    return rows.flatten().long() % max(count, 1)
+
+
 def check_tokens(where: str, x: object, d_in: int) -> None:
     """Refuse an `x` that is not a float tensor `*batch len d_in`.
 

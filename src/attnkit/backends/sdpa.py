@@ -18,7 +18,7 @@ from attnkit.masks import Causal, Full
 from attnkit.normalizers import hide, softmax_sink
 from attnkit.request import Request
 from attnkit.scores import Additive, check_bias
-from attnkit.shapes import Context
+from attnkit.shapes import Context, one_batch_axis
 
 name = "sdpa"
 compiles = False
@@ -58,19 +58,16 @@ def run(request: Request) -> Context:
     *batch, heads, q_len, _ = request.query.shape
     d_value = request.value.shape[-1]
     query, key, value = (
-        _one_batch_axis(side) for side in _for_the_kernel(request.query, request.key, request.value)
+        one_batch_axis(side) for side in _for_the_kernel(request.query, request.key, request.value)
     )
-    scale, options = request.scale, _mask_arguments(request)
-    if scale <= 0:
-        # the kernel scales what is_causal has hidden as well, and -inf times such a number is no -inf
-        query, scale = query * scale, 1.0
+    options = _mask_arguments(request)
     if request.group > 1 and q_len == 1 and len(request.steps) == 0:
         # the heads that share keys become queries that share keys: one matrix product where there were many
         query = query.reshape(query.shape[0], key.shape[1], request.group, query.shape[-1])
     elif request.group > 1:
         options["enable_gqa"] = True
     context = scaled_dot_product_attention(
-        query, key, value, dropout_p=request.dropout, scale=scale, **options
+        query, key, value, dropout_p=request.dropout, scale=request.scale, **options
     )
     return context[..., :d_value].reshape(*batch, heads, q_len, d_value)
 
@@ -118,12 +115,12 @@ def _mask_arguments(request: Request) -> dict[str, Any]:
         return {}
     keep = request.keep
     if len(request.steps) == 0:
-        return {"attn_mask": keep if keep is None or keep.dim() == 2 else _one_batch_axis(keep)}
+        return {"attn_mask": keep if keep is None or keep.dim() == 2 else one_batch_axis(keep)}
     added = hide(_bias(request), keep)
     if added.dim() > 3 and request.query.dim() > 4:
         # axes of 1 are counted as the batch they stand for before they become one
         added = added.expand(*request.query.shape[:-3], *added.shape[-3:])
-    return {"attn_mask": _one_batch_axis(added)}
+    return {"attn_mask": one_batch_axis(added)}
 
 
 def _bias(request: Request) -> Tensor:
@@ -136,10 +133,3 @@ def _bias(request: Request) -> Tensor:
         check_bias(step, more, shape)
         bias = bias + more.to(bias)
     return bias
-
-
-def _one_batch_axis(tensor: Tensor) -> Tensor:
-    """The fused kernels take exactly four axes; other numbers of batch axes would fall to slow code."""
-    if tensor.dim() == 4:
-        return tensor
-    return tensor[None] if tensor.dim() == 3 else tensor.flatten(0, -4)

@@ -13,11 +13,11 @@ from attnkit.backends import eager
 from attnkit.errors import OptionError
 from attnkit.inspection.blocks import kept_blocks, rows_at_a_time
 from attnkit.inspection.pooling import Pooled, pooled_shape, pooled_weights
-from attnkit.inspection.refusals import check_size, checked_rows, checked_tile
+from attnkit.inspection.refusals import check_size, checked_tile
 from attnkit.inspection.spread import row_entropy, row_lse
 from attnkit.normalizers import softmax_sink
 from attnkit.request import Request
-from attnkit.shapes import Weights
+from attnkit.shapes import Weights, checked_rows
 
 _AT_MOST_BYTES = 1 << 30
 _FOR_EVERY_RULE = "weights(), rows(), received() and pooled() have a meaning for every rule"
@@ -98,7 +98,7 @@ class Inspection:
             OptionError: there is no such query, or an index is no whole number; or the result would be larger.
         """
         request = self.request
-        rows = checked_rows(indices, request)
+        rows = checked_rows(indices, request.q_len, "queries", request.query.device)
         shape = (*request.query.shape[:-2], rows.numel(), request.kv_len)
         check_size("rows", shape, request, at_most_bytes)
         found = request.query.new_zeros(shape)

@@ -1,33 +1,12 @@
-"""What an inspection is asked for and cannot give: queries that are not there, tiles of no size, results too large."""
+"""What an inspection is asked for and cannot give: tiles of no size, results too large."""
 
 import math
 from collections.abc import Sequence
 
-from torch import Tensor
-
 from attnkit.errors import OptionError
 from attnkit.request import Request
-from attnkit.shapes import whole_numbers
 
 _UNITS = {"TB": 1e12, "GB": 1e9, "MB": 1e6, "kB": 1e3}
-
-
-def checked_rows(indices: Sequence[int] | Tensor, request: Request) -> Tensor:
-    """`indices` as a tensor (n,) that counts the queries from 0.
-
-    Raises:
-        OptionError: there is no such query, or an index is no whole number.
-    """
-    q_len = request.q_len
-    rows = whole_numbers(indices, device=request.query.device)
-    if rows is None or any(not -q_len <= row < q_len for row in rows.flatten().tolist()):
-        raise OptionError(
-            where="inspect.rows",
-            what=f"indices are whole numbers that count the {q_len} queries from 0, or from -1 backwards; "
-            f"got {indices!r}",
-            fix="rows([0, -1]) gives the first and the last; rows(chosen.nonzero()) those of a bool tensor",
-        )
-    return rows.flatten().long() % max(q_len, 1)
 
 
 def checked_tile(tile: object) -> tuple[int, int]:

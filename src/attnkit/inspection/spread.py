@@ -64,8 +64,6 @@ def _lse_in_blocks(request: Request) -> Tensor:
 
 
 def _has_fused_pass(request: Request) -> bool:
-    if request.scale <= 0:
-        return False  # PyTorch's kernel scales what it has hidden, and 0 * -inf or -1 * -inf make nan
     pairs = math.prod(request.query.shape[:-1]) * request.kv_len
     return pairs > _DIRECT_PAIRS and tiled.refusal(request) is None
 
@@ -81,5 +79,5 @@ def _fused_pass(request: Request) -> tuple[Tensor, Tensor, Tensor]:
 def _single_precision_will_do(request: Request) -> bool:
     # by Cauchy and Schwarz no score exceeds the product of the largest norms
     query, key = (torch.linalg.vector_norm(t, dim=-1).amax() for t in (request.query, request.key))
-    largest = abs(request.scale) * query * key
+    largest = request.scale * query * key
     return request.query.shape[-1] >= _WIDE_HEAD_DIM and bool(largest <= _SCORES_AT_MOST)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from attnkit.errors import OptionError
-from attnkit.shapes import Weights, whole_numbers
+from attnkit.shapes import Weights, checked_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,16 +33,7 @@ class RecurrenceInspection:
             OptionError: there is no such token, or an index is no whole number.
         """
         weights = self.weights()
-        length = weights.shape[-2]
-        rows = whole_numbers(indices, device=weights.device)
-        if rows is None or any(not -length <= row < length for row in rows.flatten().tolist()):
-            raise OptionError(
-                where="inspect.rows",
-                what=f"indices are whole numbers that count the {length} tokens from 0, or from -1 backwards; "
-                f"got {indices!r}",
-                fix="rows([0, -1]) gives the first and the last; rows(chosen.nonzero()) those of a bool tensor",
-            )
-        return weights.index_select(-2, rows.flatten().long() % length)
+        return weights.index_select(-2, checked_rows(indices, weights.shape[-2], "tokens", weights.device))
 
     def entropy(self) -> Tensor:
         """How spread out each row is, `*batch heads len`, in nats: 0 is one key alone, log(n) is n keys evenly.

@@ -26,7 +26,7 @@ from attnkit.converters import block_mask
 from attnkit.errors import BackendError
 from attnkit.normalizers import softmax_sink
 from attnkit.request import Request
-from attnkit.shapes import Context
+from attnkit.shapes import Context, one_batch_axis
 
 name = "flex"
 compiles = True
@@ -70,7 +70,7 @@ def _prepared(request: Request) -> tuple[Any, tuple[Any, ...]]:
     if not torch.is_grad_enabled():
         # FlexAttention refuses what asks for a gradient on a CPU even then
         sides, parts = detached(sides), parts._replace(mask=detached(parts.mask), steps=detached(parts.steps))
-    query, key, value = (with_free(_one_batch_axis(side), 0, -2) for side in sides)
+    query, key, value = (with_free(one_batch_axis(side), 0, -2) for side in sides)
     captured = Captured(
         parts.mask,
         tuple(step._replace(held=with_free(step.held, 0)) if step.strides else step for step in parts.steps),
@@ -216,9 +216,3 @@ def _in_one_dtype(request: Request) -> tuple[Tensor, Tensor, Tensor]:
         return sides
     query, key, value = (side.to(torch.get_autocast_dtype(device)) for side in sides)
     return query, key, value
-
-
-def _one_batch_axis(tensor: Tensor) -> Tensor:
-    if tensor.dim() == 4:
-        return tensor
-    return tensor[None] if tensor.dim() == 3 else tensor.flatten(0, -4)

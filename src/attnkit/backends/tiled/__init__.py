@@ -6,8 +6,6 @@ kernel. `dropped`: softmax with dropout. `general`: any other rule, the eager on
 The trap: the backward passes are written out by hand, so there is no second derivative; `backend="eager"` has it.
 """
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -61,9 +59,6 @@ def context_and_lse(request: Request) -> tuple[Context, Tensor]:
         `*batch heads q_len d_value`, and `*batch heads q_len` without a gradient; -inf for a row that reads nothing.
     """
     assert _is_fused(request)
-    if request.scale <= 0:
-        # the kernel scales what it has hidden as well, and -inf times such a number is no -inf
-        request = replace(request, query=request.query * request.scale, scale=1.0)
     if _is_empty(request):
         return general.attend(request), request.query.new_full(request.query.shape[:-1], -torch.inf)
     request = settled(request)
