@@ -1,6 +1,6 @@
 # Every target installs what it needs into .venv first, once; a change to pyproject.toml or constraints.txt installs again.
 .DEFAULT_GOAL := help
-.PHONY: help setup learn test lint book check-book bench clean
+.PHONY: help setup learn test test-kernels lint book check-book bench clean
 
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
@@ -36,7 +36,10 @@ learn: $(STAMP) ## open the tutorial in JupyterLab; make learn ARGS="--port 8899
 
 test: $(STAMP) ## run every test, then those that check shapes and types while they run
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --jaxtyping-packages=attnkit,beartype.beartype -m "not messages and not slow and not compiled"
+	$(BIN)/python -m pytest --jaxtyping-packages=attnkit,beartype.beartype -m "not messages and not slow and not compiled and not exhaustive"
+
+test-kernels: $(STAMP) ## compile a FlexAttention kernel for each rule of the matrix and test it: two minutes
+	$(BIN)/python -m pytest -m exhaustive tests
 
 lint: $(STAMP) ## style, types, and the direction of imports
 	$(BIN)/ruff check

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from attnkit import Rule, masks, normalizers, positions, scores
+from attnkit.backends import flex
+from attnkit.backends.flex import kernels
 from attnkit.errors import BackendError
 from tests.helpers import inputs
 
@@ -226,6 +228,70 @@ def test_token_by_token_in_chunks_and_at_once_are_one(name, backend):
             for size, end in zip(sizes, ends, strict=True)
         ]
         torch.testing.assert_close(torch.cat(parts, dim=-2), whole, rtol=1e-9, atol=1e-9)
+
+
+# on a CPU flex computes what softmax can say, without a sink, and has no backward pass
+REFUSED_BY_FLEX = {
+    name
+    for name, case in CASES.items()
+    if any(word in name for word in ("sink", "denominator", "sigmoid", "sparsemax", "entmax", "top k"))
+}
+
+
+ACCEPTED_BY_FLEX = [name for name in CASES if name not in REFUSED_BY_FLEX]
+
+
+def assert_forward_within_budget(case: Case, run: Callable[[Rule, list[Tensor], int | None], Tensor]) -> None:
+    tensors = inputs(q_len=Q_LEN, kv_len=KV_LEN, heads=HEADS, kv_heads=case.kv_heads)
+    answers = []
+    for dtype, attend in (
+        (torch.float64, by_eager),
+        (torch.float32, by_eager),
+        (torch.float32, run),
+    ):
+        rule = case.make(*(own.to(dtype) for own in case.learned))
+        with torch.no_grad():
+            answers.append(attend(rule, [side.to(dtype) for side in tensors], case.q_start).double())
+    exact, plain, found = answers
+    budget = FACTOR[torch.float32] * (plain - exact).abs().max().item()
+    assert budget > 0
+    assert (found - exact).abs().max().item() <= budget
+
+
+def by_eager(rule: Rule, tensors: list[Tensor], q_start: int | None) -> Tensor:
+    return rule(*tensors, q_start=q_start, backend="eager")
+
+
+def by_flex(rule: Rule, tensors: list[Tensor], q_start: int | None) -> Tensor:
+    return rule(*tensors, q_start=q_start, backend="flex")
+
+
+def by_flex_uncompiled(rule: Rule, tensors: list[Tensor], q_start: int | None) -> Tensor:
+    asked = rule._request(*tensors, q_start, False)
+    return kernels.attend(*flex._prepared(asked)[1])
+
+
+@pytest.mark.compiled  # the hook cannot see through FlexAttention's own vmap
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("name", ACCEPTED_BY_FLEX)
+def test_flex_before_it_is_compiled_agrees_with_the_meaning(name):
+    assert_forward_within_budget(CASES[name], by_flex_uncompiled)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, of its compiler
+@pytest.mark.parametrize("name", ACCEPTED_BY_FLEX)
+def test_flex_agrees_with_the_meaning(name):
+    assert_forward_within_budget(CASES[name], by_flex)
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED_BY_FLEX))
+def test_flex_refuses_what_it_cannot_say(name):
+    case = CASES[name]
+    with pytest.raises(BackendError), torch.no_grad():
+        case.make(*case.learned)(
+            *inputs(heads=HEADS, kv_heads=case.kv_heads), q_start=case.q_start, backend="flex"
+        )
 
 
 def test_the_matrix_is_large():

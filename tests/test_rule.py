@@ -196,6 +196,14 @@ def test_the_backend_with_the_smallest_estimate_is_chosen(mask, length, chosen):
 
 
 @pytest.mark.parametrize(
+    ("mask", "chosen"), [(masks.causal, "sdpa"), (masks.causal & masks.window(256), "tiled")], ids=repr
+)
+def test_for_one_token_after_a_long_cache_reading_it_counts(mask, chosen):
+    query, key, value = torch.randn(1, 8, 1, 64), torch.randn(1, 8, 8192, 64), torch.randn(1, 8, 8192, 64)
+    assert Rule(mask=mask).explain(query, key, value).chosen == chosen
+
+
+@pytest.mark.parametrize(
     ("rule", "reason"),
     [
         (Rule(scores=(halve,)), "it knows those that add a bias, scores.Additive, and halve is none"),

@@ -22,7 +22,7 @@ def refusal(request: Request) -> str | None:
 
 def seconds(request: Request) -> float:
     """An estimate of the time of one forward pass."""
-    return 5 * rates.CALL_SECONDS + rates.flops(request) / rates.FUSED_FLOPS_PER_SECOND * rates.UNFUSED
+    return 5 * rates.CALL_SECONDS + rates.fused_seconds(request) * rates.UNFUSED
 
 
 def scores(request: Request) -> Scores:

@@ -42,7 +42,7 @@ def refusal(request: Request) -> str | None:
 
 def seconds(request: Request) -> float:
     """An estimate of the time of one forward pass."""
-    fused = rates.flops(request) / rates.FUSED_FLOPS_PER_SECOND
+    fused = rates.fused_seconds(request)
     if request.dropout or _is_learned(request):
         return rates.CALL_SECONDS + fused * rates.UNFUSED
     if _is_causal(request):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from attnkit.backends import rates
 from attnkit.backends.tiled.runs import Runs
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def seconds(batch: "Batch", question: "Question") -> float:
     pairs = batch.count * batch.rows * batch.width
     rate = next(best for rows, best in _rates(question) if batch.rows >= rows)
     work = _operations(question) * pairs * (0.55 if batch.square else 1.0) / rate
+    read = 8 * question.lanes * question.dim * batch.count * batch.width
+    work = max(work, read / rates.BYTES_READ_PER_SECOND)
     row_bytes = 4 * question.lanes * question.dim * batch.count
     if question.backward:
         moved = row_bytes * (2 * batch.rows + 6 * batch.width)

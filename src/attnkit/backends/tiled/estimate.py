@@ -41,5 +41,12 @@ def _by_blocks(request: Request, slowness: float) -> float:
     found = blocks(request)
     lanes = math.prod(request.query.shape[:-2])
     pairs = lanes * sum((block.last - block.first) * block.width for block in found)
-    flops = 2.0 * pairs * (request.query.shape[-1] + request.value.shape[-1])
-    return len(found) * _BLOCK_SECONDS + slowness * flops / rates.FUSED_FLOPS_PER_SECOND
+    both = request.query.shape[-1] + request.value.shape[-1]
+    read = (
+        request.key.shape[:-2].numel()
+        * sum(block.width for block in found)
+        * both
+        * request.key.element_size()
+    )
+    spent = max(2.0 * pairs * both / rates.FUSED_FLOPS_PER_SECOND, read / rates.BYTES_READ_PER_SECOND)
+    return len(found) * _BLOCK_SECONDS + slowness * spent
