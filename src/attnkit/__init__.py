@@ -2,7 +2,8 @@
 
 from importlib.metadata import version
 
-from attnkit import converters, masks, normalizers, positions, recurrence, scores
+from attnkit import caches, converters, masks, normalizers, positions, recurrence, scores
+from attnkit.catalog import all_mechanisms, find
 from attnkit.errors import (
     AttentionError,
     BackendError,
@@ -12,6 +13,7 @@ from attnkit.errors import (
     ShapeError,
     UnknownNameError,
 )
+from attnkit.layers.attention import Attention
 from attnkit.layers.classic import (
     CausalAttention,
     MultiHeadAttention,
@@ -26,6 +28,7 @@ from attnkit.rule import Rule
 __version__ = version("attnkit")
 
 __all__ = [
+    "Attention",
     "AttentionError",
     "BackendError",
     "CausalAttention",
@@ -41,7 +44,10 @@ __all__ = [
     "SelfAttentionv2",
     "ShapeError",
     "UnknownNameError",
+    "all_mechanisms",
+    "caches",
     "converters",
+    "find",
     "masks",
     "normalizers",
     "positions",

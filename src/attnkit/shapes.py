@@ -126,8 +126,8 @@ def check_dropout(where: str, dropout: object, *, fix: str = _ORDER) -> None:
         )
 
 
-def check_heads(where: str, d_out: int, num_heads: int) -> None:
-    """Refuse a width that `num_heads` heads cannot share evenly.
+def check_heads(where: str, d_out: int, num_heads: int, *, width: str = "d_out") -> None:
+    """Refuse a `d_out`, in messages named `width`, that `num_heads` heads cannot share evenly.
 
     Raises:
         OptionError: `num_heads` is no whole number from 1 upwards.
@@ -136,9 +136,9 @@ def check_heads(where: str, d_out: int, num_heads: int) -> None:
     if not isinstance(num_heads, int) or num_heads < 1:
         raise OptionError(where=where, what=f"num_heads is 1, 2, 3, ...; got {num_heads}", fix="num_heads=1")
     if d_out % num_heads:
-        width = d_out // num_heads
+        each = d_out // num_heads
         raise ShapeError(
             where=where,
-            what=f"{num_heads} heads cannot share d_out={d_out} evenly: {d_out / num_heads:.2f} numbers each",
-            fix=f"d_out={(width + 1) * num_heads} ({width + 1} each), or a num_heads that divides {d_out}",
+            what=f"{num_heads} heads cannot share {width}={d_out} evenly: {d_out / num_heads:.2f} numbers each",
+            fix=f"{width}={(each + 1) * num_heads} ({each + 1} each), or a num_heads that divides {d_out}",
         )

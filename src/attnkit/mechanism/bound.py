@@ -1,0 +1,166 @@
+"""A mechanism whose options are set: what a layer holds, and calls with its tensors.
+
+tensors = bound.prepared(tensors, ...)   token by token; a cache holds the result
+context = bound.attended(tensors, ...)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from attnkit import masks
+from attnkit.errors import OptionError
+from attnkit.masks import Mask
+from attnkit.mechanism.parts import Sizes
+from attnkit.mechanism.signatures import chosen, taken
+from attnkit.recurrence import Recurrence
+from attnkit.rule import Rule
+
+if TYPE_CHECKING:
+    from attnkit.mechanism.mechanism import Mechanism
+
+Tensors = dict[str, Tensor]
+_PROBED = 33  # tokens, enough to see whether a mask reads ahead
+
+
+def sizes_of(query: Tensor, key: Tensor) -> Sizes:
+    """The sizes of tensors that no layer made."""
+    heads, head_dim = query.shape[-3], key.shape[-1]
+    return Sizes(heads, key.shape[-3], head_dim, heads * head_dim)
+
+
+@dataclass(frozen=True, eq=False)
+class Bound:
+    """One mechanism and the values of all its options.
+
+    Attributes:
+        mechanism: which one.
+        options: by name, none left out.
+    """
+
+    mechanism: "Mechanism"
+    options: Mapping[str, Any]
+    _builder_takes: frozenset[str]
+    _prepare_takes: frozenset[str]
+    _weigh_takes: frozenset[str]
+
+    @classmethod
+    def of(cls, mechanism: "Mechanism", options: Mapping[str, Any]) -> "Bound":
+        """The mechanism with these options; what a mask or a number may be is checked by what is made of it."""
+        mask = options.get("mask", masks.full)
+        if not isinstance(mask, Mask):
+            raise OptionError(
+                where=mechanism.name,
+                what=f"mask is one of attnkit.masks; got {type(mask).__name__}",
+                fix="mask=masks.causal, or mask=masks.full to read the whole of a memory",
+            )
+        takes = (taken(mechanism.builder), taken(mechanism.prepare), taken(mechanism.weigh))
+        return cls(mechanism, dict(options), *takes)
+
+    def prepared(self, tensors: Tensors, sizes: Sizes, *, q_start: int, kv_start: int = 0) -> Tensors:
+        """The tensors after what happens to each token by itself.
+
+        Args:
+            tensors: query, key, value and the mechanism's parts, by name.
+            sizes: of the layer.
+            q_start: the position of the first query.
+            kv_start: the position of the first key.
+        """
+        q_pos, kv_pos = _numbered(tensors["query"], q_start), _numbered(tensors["key"], kv_start)
+        if self.mechanism.prepare is not None:
+            given = self._given(tensors, sizes) | {"q_pos": q_pos, "kv_pos": kv_pos}
+            tensors = tensors | self.mechanism.prepare(**chosen(self._prepare_takes, given))
+        if self.mechanism.rule is not None and (positions := self._rule(tensors, sizes).positions):
+            turned = {"query": positions.rotate(tensors["query"], q_pos)}
+            tensors = tensors | turned | {"key": positions.rotate(tensors["key"], kv_pos)}
+        return tensors
+
+    def attended(
+        self,
+        tensors: Tensors,
+        sizes: Sizes,
+        *,
+        mask: Mask | None,
+        q_start: int,
+        dropout: float = 0.0,
+    ) -> Tensor:
+        """The context of tensors that are prepared; `mask` hides more than the mechanism, dropout acts if not 0."""
+        query, key, value = (tensors[name] for name in ("query", "key", "value"))
+        if self.mechanism.rule is not None:
+            rule = self._masked_rule(tensors, sizes, mask)
+            if dropout:
+                rule = replace(rule, dropout=dropout)
+            return rule(query, key, value, q_start=q_start, training=dropout > 0)
+        if self.mechanism.recurrence is not None:
+            return self.recurrence(sizes)(query, key, value, **self.gates(tensors, sizes))
+        given = self._given(tensors, sizes) | {
+            "q_start": q_start,
+            "dropout": dropout,
+            "mask": self.mask(mask),
+        }
+        return self.mechanism.builder(**chosen(self._builder_takes, given))
+
+    def weighed(self, tensors: Tensors, sizes: Sizes, *, mask: Mask | None, q_start: int) -> Tensor:
+        """The weights of tensors that are prepared, `*batch heads q_len kv_len`."""
+        query, key = tensors["query"], tensors["key"]
+        if self.mechanism.rule is not None:
+            rule = self._masked_rule(tensors, sizes, mask)
+            return rule.inspect(query, key, q_start=q_start).weights()
+        if self.mechanism.recurrence is not None:
+            return self.recurrence(sizes).weights(query, key, **self.gates(tensors, sizes))
+        if self.mechanism.weigh is not None:
+            given = self._given(tensors, sizes) | {"q_start": q_start, "mask": self.mask(mask)}
+            return self.mechanism.weigh(**chosen(self._weigh_takes, given))
+        rows = torch.eye(key.shape[-2], dtype=key.dtype, device=key.device).expand(*key.shape[:-1], -1)
+        return self.attended(tensors | {"value": rows}, sizes, mask=mask, q_start=q_start)
+
+    def recurrence(self, sizes: Sizes) -> Recurrence:
+        """The recurrence of a mechanism that is one."""
+        assert self.mechanism.recurrence is not None
+        return self.mechanism.recurrence(**chosen(self._builder_takes, self._given({}, sizes)))
+
+    def gates(self, tensors: Tensors, sizes: Sizes) -> Tensors:
+        """Those of the tensors that are gates of the recurrence."""
+        return chosen(frozenset(gate.name for gate in self.recurrence(sizes).gates), tensors)
+
+    @property
+    def drops(self) -> bool:
+        """Whether dropout has weights to act on."""
+        return self.mechanism.rule is not None or "dropout" in self._builder_takes
+
+    def mask(self, more: Mask | None = None) -> Mask:
+        """What a mechanism that is no rule hides, and `more`."""
+        own = self.options.get("mask", masks.full)
+        return own if more is None else own & more
+
+    def own_mask(self, tensors: Tensors, sizes: Sizes) -> Mask:
+        """Where the mechanism looks."""
+        if self.mechanism.recurrence is not None:
+            return masks.causal
+        if self.mechanism.rule is None or "mask" in self.options:
+            return self.mask()
+        return self._rule(tensors, sizes).mask
+
+    def is_causal(self, tensors: Tensors, sizes: Sizes) -> bool:
+        """Whether no token reads a later one, as far as a few tokens tell. Only a mask with parts needs `tensors`."""
+        mask = self.own_mask(tensors, sizes)
+        length = min(_PROBED, mask.known_positions or _PROBED)
+        return not mask.dense(length, length).triu(1).any()
+
+    def _rule(self, tensors: Tensors, sizes: Sizes) -> Rule:
+        assert self.mechanism.rule is not None
+        return self.mechanism.rule(**chosen(self._builder_takes, self._given(tensors, sizes)))
+
+    def _masked_rule(self, tensors: Tensors, sizes: Sizes, mask: Mask | None) -> Rule:
+        rule = self._rule(tensors, sizes)  # its positions have acted when the tensors were prepared
+        return replace(rule, positions=None, mask=rule.mask if mask is None else rule.mask & mask)
+
+    def _given(self, tensors: Tensors, sizes: Sizes) -> dict[str, Any]:
+        return vars(sizes) | self.options | tensors
+
+
+def _numbered(tokens: Tensor, start: int) -> Tensor:
+    return torch.arange(start, start + tokens.shape[-2], device=tokens.device)
