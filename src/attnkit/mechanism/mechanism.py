@@ -58,7 +58,7 @@ class Mechanism:
         recurrence: options to a `Recurrence`.
         attend: `(query, key, value, *, mask, q_start, ...)` to the context, where neither of the two can say it.
         prepare: `(query, key, value, *, q_pos, kv_pos, ...)` to a dict of those that it changes, token by token.
-        weigh: `(query, key, *, mask, q_start, ...)` to the weights, where `attend` does not mix values by weights alone.
+        weigh: `(query, key, *, mask, q_start, ...)` to the weights, where `attend` does more than mix values.
         parts: what a layer learns or projects for it.
         laws: what is true of it, besides what is true of all.
         examples: values of its options that show it; at least those without a default.

@@ -3,7 +3,6 @@
 weights = normalizer(scores, kept(mask, scores, q_start));    context = mixed(weights, value, dropout)
 """
 
-import torch
 from torch import Tensor
 from torch.nn.functional import dropout as dropped
 
