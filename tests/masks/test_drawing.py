@@ -26,6 +26,11 @@ def test_few_pairs_have_a_mark_each():
     ]
 
 
+def test_one_query_is_no_queries():
+    assert drawn(masks.causal, 1, 3)[:2] == ["causal: 1 query down, 3 keys across", "keeps 3 of 3 pairs (100 %)"]
+    assert "causal: 3 queries, 1 key" in masks.causal.show(3, 1)._repr_html_()
+
+
 def test_rows_are_named_by_their_position():
     assert [line[:2] for line in drawn(masks.causal, 3, 3, q_start=-1)[4:]] == ["-1", " 0", " 1"]
 

@@ -56,7 +56,8 @@ class Drawing:
 
     def __str__(self) -> str:
         rows, columns = (_PAIRS_UP_TO, _PAIRS_UP_TO) if self.marks_pairs else (_ROWS, _COLUMNS)
-        lines = [f"{self.mask!r}: {self.q_len:,} queries down, {self.kv_len:,} keys across"]
+        queries, keys = counted(self.q_len, "query", "queries"), counted(self.kv_len, "key", "keys")
+        lines = [f"{self.mask!r}: {queries} down, {keys} across"]
         for sample in self.samples:
             grid = self.grid(sample, rows=rows, columns=columns)
             lines += [self._title(sample, grid), "", *_text(grid, self.marks_pairs), ""]
@@ -70,7 +71,8 @@ class Drawing:
         """What a notebook shows."""
         grids = [self.grid(sample, rows=_SQUARES, columns=_SQUARES) for sample in self.samples]
         titled = [(self._title(sample, grid), grid) for sample, grid in zip(self.samples, grids, strict=True)]
-        return picture(f"{self.mask!r}: {self.q_len:,} queries, {self.kv_len:,} keys", titled, self._left_out)
+        queries, keys = counted(self.q_len, "query", "queries"), counted(self.kv_len, "key", "keys")
+        return picture(f"{self.mask!r}: {queries}, {keys}", titled, self._left_out)
 
     def _title(self, sample: tuple[int, ...], grid: Grid) -> str:
         name = f"sample {', '.join(map(str, sample))}: " if sample else ""
@@ -160,3 +162,8 @@ def _marks(grid: Grid, pairs: bool) -> list[str]:
                 _HIDDEN if empty[place] else (_KEPT if pairs else _ALL) if full[place] else row[place]
             )
     return ["".join(row) for row in marks]
+
+
+def counted(number: int, one: str, many: str) -> str:
+    """A number and the word for what it counts."""
+    return f"{number:,} {one if number == 1 else many}"
