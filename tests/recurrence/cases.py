@@ -63,12 +63,12 @@ def tokens(given, which):
     }
 
 
-def with_gradients(kind, given, *, order, state=None, chunk_tokens=4):
+def with_gradients(kind, given, *, order, state=None, chunk_tokens=4, keep=None):
     """Context, state, and the gradients to everything given, by name."""
     leaves = {name: tensor.detach().clone().requires_grad_() for name, tensor in given.items()}
     if state is not None:
         state = type(state)(*(part.detach().clone().requires_grad_() for part in state))
-    context, after = kind(chunk_tokens=chunk_tokens).run(**leaves, order=order, state=state)
+    context, after = kind(chunk_tokens=chunk_tokens).run(**leaves, order=order, state=state, keep=keep)
     generator = torch.Generator().manual_seed(2)
     probes = [torch.randn(x.shape, generator=generator).to(x.dtype) for x in (context, *after)]
     sum((x * probe).sum() for x, probe in zip((context, *after), probes, strict=True)).backward()

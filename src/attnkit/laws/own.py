@@ -54,6 +54,7 @@ def reads_just(keep: Callable[..., bool]) -> Law:
     """The law that a query reads the keys for which `keep(q_pos, kv_pos, **options)` holds, and no others."""
 
     def reads_just(mechanism: Mechanism, **options: Any) -> None:
+        """A query reads the keys that the rule in its file keeps, and no others."""
         trial = Trial.of(mechanism, options, q_len=5)
         read = (trial.weights != 0).any(0).any(0)
         wanted = torch.tensor([[bool(keep(q, k, **options)) for k in range(7)] for q in range(2, 7)])
@@ -69,6 +70,7 @@ def reduces_to(
     *,
     theirs: Mapping[str, Any] | None = None,
     parts: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+    given: Callable[[dict[str, Tensor]], dict[str, Tensor]] | None = None,
     **mine: Any,
 ) -> Law:
     """The law that with the options `mine` this mechanism is `other`.
@@ -77,6 +79,7 @@ def reduces_to(
         other: what it becomes.
         theirs: the options of the other.
         parts: what the tensors of this mechanism's parts are made into first, by name.
+        given: what the other is given instead, made from the tensors of this one, by name.
         mine: options of this mechanism; those of the example stay otherwise.
     """
     changes = parts or {}
@@ -84,9 +87,8 @@ def reduces_to(
     def reduces(mechanism: Mechanism, **options: Any) -> None:
         trial = Trial.of(mechanism, options | mine)
         trial = trial.map(lambda name, tensor: changes.get(name, lambda t: t)(tensor))
-        shared = {
-            name: t for name, t in trial.tensors.items() if name in Trial.of(other, theirs or {}).tensors
-        }
+        tensors = trial.tensors if given is None else trial.tensors | given(trial.tensors)
+        shared = {name: t for name, t in tensors.items() if name in Trial.of(other, theirs or {}).tensors}
         expected = Trial(other, theirs or {}, shared).context
         off = (trial.context - expected).abs().max().item()
         check(
@@ -97,7 +99,21 @@ def reduces_to(
 
     reduces.__name__ = f"reduces_to_{other.name}"
     reduces.target, reduces.options = other, mine  # pyright: ignore[reportFunctionMemberAccess]
+    reduces.theirs, reduces.parts = dict(theirs or {}), dict(changes)  # pyright: ignore[reportFunctionMemberAccess]
+    reduces.given = given  # pyright: ignore[reportFunctionMemberAccess]
     return reduces
+
+
+def when(law: Law, **mine: Any) -> Law:
+    """The law that with the options `mine` another law holds; those of the example stay otherwise."""
+
+    def holds(mechanism: Mechanism, **options: Any) -> None:
+        law(mechanism, **(options | mine))
+
+    holds.__name__ = "_".join([getattr(law, "__name__", "law"), "when", *mine])
+    holds.__doc__ = law.__doc__
+    holds.law, holds.options = law, mine  # pyright: ignore[reportFunctionMemberAccess]
+    return holds
 
 
 def _weights(mechanism: Mechanism, options: Mapping[str, Any]) -> Tensor:

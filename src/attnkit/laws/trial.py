@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attnkit.masks import Mask
-from attnkit.mechanism import Mechanism, Projected, Sizes, learned, projections
+from attnkit.mechanism import Bound, Mechanism, Projected, Sizes, learned, projections, sizes_of
 
 D_VALUE = 8
 
@@ -78,18 +78,27 @@ class Trial:
 
     def called(self, mask: Mask | None = None) -> Tensor:
         """The same under one more mask."""
-        query, key, value = (self.tensors[name] for name in ("query", "key", "value"))
-        return self.mechanism(
-            query, key, value, mask=mask, q_start=self.q_start, parts=self._parts, **self.options
-        )
+        tensors, sizes, start = self._prepared()
+        return self.bound.attended(tensors, sizes, mask=mask, q_start=start)
+
+    @property
+    def bound(self) -> Bound:
+        """The mechanism with its options; `mask` may be one of them."""
+        return self.mechanism.bind(self.options)
 
     @property
     def weights(self) -> Tensor:
         """How much each query reads of each key."""
-        query, key, value = (self.tensors[name] for name in ("query", "key", "value"))
-        return self.mechanism.weights(
-            query, key, value=value, q_start=self.q_start, parts=self._parts, **self.options
-        )
+        tensors, sizes, start = self._prepared()
+        return self.bound.weighed(tensors, sizes, mask=None, q_start=start)
+
+    @property
+    def mixed(self) -> Tensor:
+        """The values mixed by the weights, and finished as the mechanism does."""
+        tensors, sizes, _ = self._prepared()
+        weights, value = self.weights, tensors["value"]
+        mixed = weights @ value.repeat_interleave(weights.shape[-3] // value.shape[-3], -3)
+        return self.bound.finished(mixed, tensors, sizes)
 
     def map(self, change: Callable[[str, Tensor], Tensor]) -> "Trial":
         """The same with every tensor changed by its name."""
@@ -117,6 +126,8 @@ class Trial:
 
         return replace(self.map(cut), q_start=start)
 
-    @property
-    def _parts(self) -> dict[str, Tensor]:
-        return {name: t for name, t in self.tensors.items() if name not in ("query", "key", "value")}
+    def _prepared(self) -> tuple[dict[str, Tensor], Sizes, int]:
+        query, key = self.tensors["query"], self.tensors["key"]
+        start = key.shape[-2] - query.shape[-2] if self.q_start is None else self.q_start
+        sizes = sizes_of(query, key)
+        return self.bound.prepared(self.tensors, sizes, q_start=start), sizes, start

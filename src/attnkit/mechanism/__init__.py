@@ -4,7 +4,7 @@ from attnkit.mechanism.bound import Bound, sizes_of
 from attnkit.mechanism.mechanism import Law, Mechanism, Paper
 from attnkit.mechanism.parts import Learned, Projected, Sizes, learned, projections
 from attnkit.mechanism.signatures import Option
-from attnkit.mechanism.written import kept, mixed, shared
+from attnkit.mechanism.written import kept, mixed, shared, turned
 
 __all__ = [
     "Bound",
@@ -21,4 +21,5 @@ __all__ = [
     "projections",
     "shared",
     "sizes_of",
+    "turned",
 ]

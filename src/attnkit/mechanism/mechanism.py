@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jaxtyping import Float
 from torch import Tensor
 
 from attnkit.errors import OptionError, unknown_name
@@ -22,9 +23,12 @@ from attnkit.mechanism.parts import Learned, Projected
 from attnkit.mechanism.signatures import Option, options_of
 from attnkit.recurrence import Recurrence
 from attnkit.rule import Rule
-from attnkit.shapes import Context, Key, Query, Value, Weights
+from attnkit.shapes import Weights
 
 Law = Callable[..., None]
+# widths are the mechanism's own: a part named query, key or value replaces the usual one
+Asking = Float[Tensor, "*heads q_len _"]
+Read = Float[Tensor, "*_ kv_len _"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Mechanism:
         attend: `(query, key, value, *, mask, q_start, ...)` to the context, where neither of the two can say it.
         prepare: `(query, key, value, *, q_pos, kv_pos, ...)` to a dict of those that it changes, token by token.
         weigh: `(query, key, *, mask, q_start, ...)` to the weights, where `attend` does more than mix values.
+        finish: `(mixed, ...)` to the context, what `attend` does to the values that its weights have mixed, such as
+            to gate them; None where it does nothing. Laws need it, to tell weights that are true.
         parts: what a layer learns or projects for it.
         laws: what is true of it, besides what is true of all.
         examples: values of its options that show it; at least those without a default.
@@ -76,6 +82,7 @@ class Mechanism:
     attend: Callable[..., Tensor] | None = None
     prepare: Callable[..., dict[str, Tensor]] | None = None
     weigh: Callable[..., Tensor] | None = None
+    finish: Callable[..., Tensor] | None = None
     parts: tuple[Learned | Projected, ...] = ()
     laws: tuple[Law, ...] = ()
     examples: tuple[Mapping[str, Any], ...] = ({},)
@@ -142,15 +149,15 @@ class Mechanism:
 
     def __call__(
         self,
-        query: Query,
-        key: Key,
-        value: Value,
+        query: Asking,
+        key: Read,
+        value: Read,
         *,
         mask: Mask | None = None,
         q_start: int | None = None,
         parts: Mapping[str, Tensor] | None = None,
         **options: Any,
-    ) -> Context:
+    ) -> Asking:
         """The context, of tensors that are split into heads.
 
         Args:
@@ -178,10 +185,10 @@ class Mechanism:
 
     def weights(
         self,
-        query: Query,
-        key: Key,
+        query: Asking,
+        key: Read,
         *,
-        value: Value | None = None,
+        value: Read | None = None,
         mask: Mask | None = None,
         q_start: int | None = None,
         parts: Mapping[str, Tensor] | None = None,

@@ -6,7 +6,10 @@ weights = normalizer(scores, kept(mask, scores, q_start));    context = mixed(we
 from torch import Tensor
 from torch.nn.functional import dropout as dropped
 
+from attnkit.errors import OptionError
 from attnkit.masks import Mask
+from attnkit.positions import Positions
+from attnkit.positions.position import Places, Vectors
 from attnkit.shapes import Context, Keep, Scores, Value, Weights
 
 
@@ -27,3 +30,20 @@ def mixed(weights: Weights, value: Value, dropout: float = 0.0) -> Context:
     """The values of each row, mixed; dropout of the weights acts if it is not 0."""
     weights = dropped(weights, dropout) if dropout else weights
     return weights @ shared(value, weights.shape[-3])
+
+
+def turned(where: str, rotary: Positions | None, x: Vectors, positions: Places) -> Vectors:
+    """`x` turned by its positions, or as it is where `rotary` is None.
+
+    Raises:
+        OptionError: `rotary` is something else.
+    """
+    if rotary is None:
+        return x
+    if not isinstance(rotary, Positions):
+        raise OptionError(
+            where=where,
+            what=f"rotary is one of attnkit.positions; got {rotary!r}",
+            fix="rotary=positions.Rotary(), with the brackets; rotary=None turns nothing",
+        )
+    return rotary.rotate(x, positions)

@@ -1,9 +1,11 @@
 """Talking heads: scores are mixed across heads before the softmax, and weights after it.
 
-    weights = after @ softmax(before @ scores)
+    weights = after.T @ softmax(before.T @ scores)
 
 `before` and `after` are num_heads x num_heads, read as (from, to) as in the paper: score'_j = sum_i score_i before_ij.
-A hidden key stays hidden: the mask acts between the two.
+A hidden key stays hidden: the mask acts between the two. Weights may be negative and need not sum to one. The trap:
+x-transformers adds the mixed scores to the scores, so that its first matrix is `before` less the identity, and it keeps
+both as (to, from).
 """
 
 import torch

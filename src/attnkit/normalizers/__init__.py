@@ -10,6 +10,7 @@ from attnkit.normalizers.normalizer import Normalizer, hide
 from attnkit.normalizers.sigmoid import Sigmoid
 from attnkit.normalizers.softmax import Softmax, SoftmaxOne, softmax_sink
 from attnkit.normalizers.sparse import Entmax15, Sparsemax
+from attnkit.normalizers.stick_breaking import StickBreaking
 from attnkit.normalizers.topk import TopK
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Softmax",
     "SoftmaxOne",
     "Sparsemax",
+    "StickBreaking",
     "TopK",
     "hide",
     "softmax_sink",

@@ -3,12 +3,15 @@
 from abc import ABC, abstractmethod
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from attnkit.shapes import Keep, Scores, Weights
 
 
-def hide(scores: Scores, keep: Keep | None) -> Scores:
+def hide(
+    scores: Float[Tensor, "*#heads q_len kv_len"], keep: Keep | None
+) -> Float[Tensor, "*_ q_len kv_len"]:
     """The scores with minus infinity, whose exp is 0, for each key that `keep` hides."""
     return scores if keep is None else scores.masked_fill(~keep, -torch.inf)
 

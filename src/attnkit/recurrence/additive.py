@@ -163,8 +163,15 @@ class GatedLinear(Scaled):
         return Stretch(weights, query * since_start, key * until_end, since_start[..., -1:, :].mT)
 
 
-def retention_decay(num_heads: int, *, device: torch.device | None = None) -> Tensor:
+def retention_decay(
+    num_heads: int, *, first_exponent: float = 5.0, device: torch.device | None = None
+) -> Tensor:
     """The paper's constants, 1 - 2 ** (-5 - head), as (num_heads, 1) in float32: exact up to 19 heads.
+
+    Args:
+        num_heads: how many.
+        first_exponent: the paper's 5; a smaller one forgets faster.
+        device: where the result lives.
 
     Raises:
         OptionError: `num_heads` is no whole number from 1 upwards.
@@ -173,7 +180,7 @@ def retention_decay(num_heads: int, *, device: torch.device | None = None) -> Te
         >>> retention_decay(2).tolist()
         [[0.96875], [0.984375]]
 
-    Source: Sun et al. 2023, https://arxiv.org/abs/2307.08621, section 2.4.
+    Source: Sun et al. 2023, https://arxiv.org/abs/2307.08621, equation 8.
     """
     if not isinstance(num_heads, int) or num_heads < 1:
         raise OptionError(
@@ -181,7 +188,7 @@ def retention_decay(num_heads: int, *, device: torch.device | None = None) -> Te
             what=f"num_heads is 1, 2, 3, ...; got {num_heads!r}",
             fix="retention_decay(8)",
         )
-    return 1 - torch.exp2(-5.0 - torch.arange(num_heads, device=device))[:, None]
+    return 1 - torch.exp2(-first_exponent - torch.arange(num_heads, device=device))[:, None]
 
 
 def _features(x: Tensor) -> Tensor:

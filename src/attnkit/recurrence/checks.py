@@ -2,10 +2,12 @@
 
 from typing import NoReturn
 
+import torch
 from torch import Tensor
 
 from attnkit.errors import DtypeError, OptionError, ShapeError
 from attnkit.inputs import check_inputs
+from attnkit.shapes import type_of
 
 
 def check_one_stream(where: str, query: Tensor, key: Tensor, value: Tensor) -> None:
@@ -22,6 +24,37 @@ def check_one_stream(where: str, query: Tensor, key: Tensor, value: Tensor) -> N
             f"query {tuple(query.shape)} and key {tuple(key.shape)} are not of the same tokens; "
             "a recurrence writes and reads once for each",
             "give the new tokens alone, and what came before as state=",
+        )
+
+
+def check_keep(where: str, keep: object, key: Tensor) -> None:
+    """Refuse a `keep` that does not say of each token whether it is one; None stands for all of them.
+
+    Raises:
+        DtypeError: it is no tensor of bools on the device of the key.
+        ShapeError: its axes are not those of the batch and the tokens.
+    """
+    if keep is None:
+        return
+    if not isinstance(keep, Tensor) or keep.dtype != torch.bool:
+        raise DtypeError(
+            where=where,
+            what=f"keep is a tensor of bools, True keeps; got {type_of(keep)}",
+            fix="keep.bool() where 1 is a token; ~padding where True is padding",
+        )
+    if keep.device != key.device:
+        raise DtypeError(
+            where=where,
+            what=f"one device for all; got keep on {keep.device}, key on {key.device}",
+            fix="keep.to(key.device)",
+        )
+    wanted = (*key.shape[:-3], key.shape[-2])
+    axes = zip(reversed(keep.shape), reversed(wanted), strict=False)
+    if not 1 <= keep.dim() <= len(wanted) or any(size not in (1, most) for size, most in axes):
+        _refuse(
+            where,
+            f"keep {tuple(keep.shape)} does not fit key {tuple(key.shape)}; it is (*batch, len), without heads",
+            f"{wanted}; an axis is 1, and a batch axis may be left out, where all share one answer",
         )
 
 

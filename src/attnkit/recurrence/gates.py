@@ -1,12 +1,15 @@
 """Gates: numbers from 0 to 1, for each token or for each of its channels, that a recurrence is given in each call."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from attnkit.errors import DtypeError, OptionError, ShapeError
+from attnkit.errors import DtypeError, OptionError, ShapeError, unknown_name
 from attnkit.shapes import type_of
+
+_TAKEN_BY = {"decay": "Decay, GatedLinear and GatedDelta fade", "beta": "Delta and GatedDelta correct"}
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,29 @@ class Gate:
 
     def _a_head(self, key: Tensor) -> tuple[int, ...]:
         return (key.shape[-3], *(1 for _ in self.axes[1:]))
+
+
+def fitted_gates(
+    where: str, gates: Sequence[Gate], given: Mapping[str, Tensor | None], key: Tensor
+) -> tuple[Tensor, ...]:
+    """Every gate that there is, in the order of `Tokens`, as `*batch kv_heads len size`; 1 where it is not taken.
+
+    Raises:
+        UnknownNameError: there is no such gate.
+        OptionError: one is missing, or not taken.
+    """
+    taken = {gate.name: gate for gate in gates}
+    for name, gate in given.items():
+        if name not in _TAKEN_BY and name not in taken:
+            raise unknown_name(where, "gate", name, taken or _TAKEN_BY)
+        if gate is not None and name not in taken:
+            takes = " and ".join(taken) or "no gate"
+            fix = f"leave {name} out; {_TAKEN_BY[name]}"
+            raise OptionError(where=where, what=f"it takes {takes}; got {name}", fix=fix)
+    one = torch.ones_like(key[..., :1])
+    return tuple(
+        taken[name].fitted(where, given.get(name), key) if name in taken else one for name in _TAKEN_BY
+    )
 
 
 def _extremes(gate: Tensor) -> tuple[float, float] | None:

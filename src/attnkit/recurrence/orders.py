@@ -115,5 +115,16 @@ def in_chunks(tokens: Tokens, size: int) -> Tokens:
     return Tokens(*(x.unflatten(-2, (chunks, size)) for x in tokens))
 
 
+def left_out(tokens: Tokens, keep: Tensor) -> Tokens:
+    """The tokens, of which those that are not kept read all the same, but write nothing and keep the memory as it is.
+
+    Args:
+        tokens: `*batch kv_heads group len size`.
+        keep: the same axes with a size of 1, or fewer in front; True keeps.
+    """
+    written = (torch.where(keep, x, f) for x, f in zip(tokens[1:], _FILLS[1:], strict=True))
+    return Tokens(tokens.query, *written)
+
+
 def _carried(memory: Tensor, carry: Tensor) -> Tensor:
     return carry * memory if carry.shape[-1] == 1 else carry @ memory

@@ -3,10 +3,12 @@
     memory_t = update(memory_{t-1}, key_t, value_t, gates_t);    context_t = query_t memory_t
 
 It is causal by definition: the memory after a token holds that token and those before it. So there is no mask, and
-query and key are of the same tokens; what came before them comes as a state.
+query and key are of the same tokens; what came before them comes as a state. What can be hidden are tokens as a
+whole, such as padding: `keep`.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +17,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from attnkit.errors import OptionError, unknown_name
+from attnkit.errors import unknown_name
 from attnkit.inputs import check_scale
-from attnkit.recurrence.checks import check_chunk_tokens, check_one_stream, check_state
-from attnkit.recurrence.gates import Gate
+from attnkit.recurrence.checks import check_chunk_tokens, check_keep, check_one_stream, check_state
+from attnkit.recurrence.gates import Gate, fitted_gates
 from attnkit.recurrence.inspection import RecurrenceInspection
-from attnkit.recurrence.orders import Stretch, Tokens, by_chunks, in_chunks, step_by_step, stretch_size
+from attnkit.recurrence.orders import (
+    Stretch,
+    Tokens,
+    by_chunks,
+    in_chunks,
+    left_out,
+    step_by_step,
+    stretch_size,
+)
 from attnkit.shapes import Context, Key, Query, Value, Weights
 
 _ORDERS = ("chunked", "parallel", "steps")
@@ -53,13 +63,13 @@ class Recurrence(ABC):
         key: Key,
         value: Value,
         *,
-        decay: Tensor | None = None,
-        beta: Tensor | None = None,
         order: str = "chunked",
         state: tuple[Tensor, ...] | None = None,
+        keep: Tensor | None = None,
+        **gates: Tensor | None,
     ) -> Context:
         """The context alone, `*batch heads len d_value`; arguments and errors are those of `run`."""
-        return self.run(query, key, value, decay=decay, beta=beta, order=order, state=state)[0]
+        return self.run(query, key, value, order=order, state=state, keep=keep, **gates)[0]
 
     def run(
         self,
@@ -67,10 +77,10 @@ class Recurrence(ABC):
         key: Key,
         value: Value,
         *,
-        decay: Tensor | None = None,
-        beta: Tensor | None = None,
         order: str = "chunked",
         state: tuple[Tensor, ...] | None = None,
+        keep: Tensor | None = None,
+        **gates: Tensor | None,
     ) -> tuple[Context, Any]:
         """The context, and the state to go on with.
 
@@ -78,10 +88,10 @@ class Recurrence(ABC):
             query: `*batch heads len head_dim`.
             key: `*batch kv_heads len head_dim`; query head h reads kv head `h // (heads // kv_heads)`.
             value: `*batch kv_heads len d_value`.
-            decay: plain numbers from 0 to 1, no logarithms; its axes are told by the recurrence that takes it.
-            beta: from 0 to 1, `*batch kv_heads len`. An axis of either may be 1 where all share one number.
             order: "chunked", "parallel" (quadratic in len) or "steps". The results are the same.
             state: what an earlier `run` gave; nothing has been read before when left out.
+            keep: `*batch len`, bool. A token that is not kept leaves the memory as it is; its context is what it reads.
+            gates: `decay`, `beta`: numbers from 0 to 1, no logarithms, those that the recurrence takes, by name.
 
         Returns:
             The context, `*batch heads len d_value`, in the dtype of `value`, and the state: a tuple of tensors, in
@@ -89,42 +99,41 @@ class Recurrence(ABC):
 
         Raises:
             ShapeError: axes do not fit together.
-            DtypeError: tensors hold no floats, or are not of one dtype and device.
+            DtypeError: tensors hold no floats (`keep`: no bools), or are not of one dtype and device.
             OptionError: a gate is missing, not taken, or not within 0 and 1; the state is of another recurrence.
-            UnknownNameError: there is no such order.
+            UnknownNameError: there is no such order or gate.
         """
         if order not in _ORDERS:
             raise unknown_name(self._name, "order", order, _ORDERS)
-        tokens = self._tokens(query, key, value, decay, beta)
         with _full_precision(query.device):
-            tokens = self.features(tokens)
+            tokens = self._tokens(query, key, value, keep, gates)
             context, memory = self._ordered(order, tokens, self._memory(tokens, state))
             context = self.read_out(context)
         return context.flatten(-4, -3).to(value.dtype), self.to_state(memory.squeeze(-3))
 
     def weights(
-        self, query: Query, key: Key, *, decay: Tensor | None = None, beta: Tensor | None = None
+        self, query: Query, key: Key, *, keep: Tensor | None = None, **gates: Tensor | None
     ) -> Weights:
         """How much each token reads of each value, `*batch heads len len`: `weights @ value` is the context.
 
         These are the weights of the parallel form. They may be negative, and need not sum to one. For the delta rules
         they hold the corrections. What a state brings in has no weights. Arguments and errors as in `run`.
         """
-        tokens = self._tokens(query, key, key, decay, beta)
         length = key.shape[-2]
         with _full_precision(query.device):
-            whole = in_chunks(self.features(tokens), stretch_size(length, None))
+            tokens = self._tokens(query, key, key, keep, gates)
+            whole = in_chunks(tokens, stretch_size(length, None))
             weights = self.normalised(self.stretch(whole).weights)
         return weights[..., 0, :length, :length].flatten(-4, -3).to(query.dtype)
 
     def inspect(
-        self, query: Query, key: Key, *, decay: Tensor | None = None, beta: Tensor | None = None
+        self, query: Query, key: Key, *, keep: Tensor | None = None, **gates: Tensor | None
     ) -> RecurrenceInspection:
         """What the context does not tell: weights, and what can be said of them. Arguments and errors as in `run`."""
-        self._tokens(query, key, key, decay, beta)
+        self._tokens(query, key, key, keep, gates)
         precise = torch.promote_types(query.dtype, torch.float32)
         query, key = query.detach().to(precise), key.detach().to(precise)
-        compute = partial(self.weights, query, key, decay=decay, beta=beta)
+        compute = partial(self.weights, query, key, keep=keep, **gates)
         return RecurrenceInspection(compute, self._name, self.rows_sum_to_one)
 
     @abstractmethod
@@ -160,23 +169,23 @@ class Recurrence(ABC):
         return type(self).__name__
 
     def _tokens(
-        self, query: Tensor, key: Tensor, value: Tensor, decay: Tensor | None, beta: Tensor | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        keep: Tensor | None,
+        given: Mapping[str, Tensor | None],
     ) -> Tokens:
+        """What is multiplied: features, gates, and nothing to write where a token is not kept."""
         check_one_stream(self._name, query, key, value)
-        gates = {"decay": decay, "beta": beta}
-        taken = {gate.name: gate for gate in self.gates}
-        for name, gate in gates.items():
-            if name in taken:
-                gates[name] = taken[name].fitted(self._name, gate, key)
-            elif gate is not None:
-                _refuse_gate(self._name, name, taken)
-            else:
-                gates[name] = torch.ones_like(key[..., :1])
+        check_keep(self._name, keep, key)
+        gates = fitted_gates(self._name, self.gates, given, key)
         dtype = torch.promote_types(query.dtype, torch.float32)
         kv_heads = key.shape[-3]
         group = query.shape[-3] // kv_heads if kv_heads else 1
-        shared = (x.to(dtype).unsqueeze(-3) for x in (key, value, *gates.values()) if x is not None)
-        return Tokens(query.to(dtype).unflatten(-3, (kv_heads, group)), *shared)
+        shared = (x.to(dtype).unsqueeze(-3) for x in (key, value, *gates))
+        tokens = self.features(Tokens(query.to(dtype).unflatten(-3, (kv_heads, group)), *shared))
+        return tokens if keep is None else left_out(tokens, keep[..., None, None, :, None])
 
     def _ordered(self, order: str, tokens: Tokens, memory: Tensor) -> tuple[Tensor, Tensor]:
         alone = tokens.key.shape[-2] == 1  # one token needs no chunk, and is decoded in half the time without
@@ -211,12 +220,6 @@ class Scaled(Recurrence):
         """The query, scaled."""
         scale = tokens.query.shape[-1] ** -0.5 if self.scale is None else self.scale
         return tokens._replace(query=tokens.query * scale)
-
-
-def _refuse_gate(where: str, name: str, taken: dict[str, Gate]) -> None:
-    takes = " and ".join(taken) or "no gate"
-    fix = {"decay": "Decay, GatedLinear and GatedDelta fade", "beta": "Delta and GatedDelta correct"}[name]
-    raise OptionError(where=where, what=f"it takes {takes}; got {name}", fix=f"leave {name} out; {fix}")
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager[Any]:
