@@ -164,7 +164,8 @@ class Mechanism:
             query: `*batch heads q_len head_dim`.
             key: `*batch kv_heads kv_len head_dim`.
             value: `*batch kv_heads kv_len d_value`.
-            mask: what is hidden besides what the mechanism hides.
+            mask: where each query looks, for a mechanism that has this option; for others, which look somewhere by
+                nature, what is hidden besides.
             q_start: the position of the first query; `kv_len - q_len` when not given.
             parts: the tensors of `self.parts`, by name.
             options: those of the mechanism.
@@ -177,7 +178,7 @@ class Mechanism:
             OptionError: a value means nothing, or one is missing.
             ShapeError: axes do not fit together.
         """
-        bound = self.bind(options)
+        bound, mask = self._bound(mask, options)
         tensors = {"query": query, "key": key, "value": value} | dict(parts or {})
         start = key.shape[-2] - query.shape[-2] if q_start is None else q_start
         tensors = bound.prepared(tensors, sizes_of(query, key), q_start=start)
@@ -198,12 +199,18 @@ class Mechanism:
 
         A function that is written out is asked by values that are the rows of the identity.
         """
-        bound = self.bind(options)
+        bound, mask = self._bound(mask, options)
         value = key if value is None else value
         tensors = {"query": query, "key": key, "value": value} | dict(parts or {})
         start = key.shape[-2] - query.shape[-2] if q_start is None else q_start
         tensors = bound.prepared(tensors, sizes_of(query, key), q_start=start)
         return bound.weighed(tensors, sizes_of(query, key), mask=mask, q_start=start)
+
+    def _bound(self, mask: Mask | None, options: Mapping[str, Any]) -> tuple[Bound, Mask | None]:
+        """The mechanism with its options, and what its own mask does not say yet."""
+        if mask is None or "mask" not in {option.name for option in self.options}:
+            return self.bind(options), mask
+        return self.bind({**options, "mask": mask}), None
 
 
 def _restored(fields: dict[str, Any]) -> Mechanism:
