@@ -103,7 +103,8 @@ class Request:
                 where="Rule",
                 what=f"the mask {self.mask!r} was told of {known} positions; key {tuple(self.key.shape)} has "
                 f"{self.kv_len}",
-                fix="masks.documents needs an id for each key; where these are the lengths of documents: "
+                fix="masks.documents needs an id for each key, masks.neighborhood a grid with a cell for each; where "
+                "the ids are the lengths of documents: "
                 "masks.documents(torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)))",
             )
         batch = tuple(self.query.shape[:-3])

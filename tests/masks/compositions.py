@@ -36,6 +36,7 @@ HALF_PLANES = (
     st.just(masks.causal),
     small().map(masks.window),
     small().map(masks.first),
+    small().map(masks.first_queries),
     lengths().map(masks.lengths),
 )
 EXACT = (*HALF_PLANES, packings(ids(2)), packings(sorted_ids()), st.just(masks.full))
@@ -45,6 +46,7 @@ RELATIVES = (
     small().map(masks.window),
     small(1, 4).map(masks.strided),
     st.builds(masks.dilated, small(1, 3), small(1, 4)),
+    small().map(masks.band),
 )
 
 
@@ -66,6 +68,9 @@ ANY = (
     *EXACT,
     *RELATIVES,
     *BLOCKS,
+    st.builds(masks.segments, small(1, 5), before=small(0, 6), after=small(0, 6)),
+    st.builds(masks.neighborhood, st.tuples(small(3, 6), small(3, 6)), st.just((3, 3))),
+    st.builds(masks.along, st.tuples(small(2, 6), small(2, 6)), small(0, 1)),
     (small() | lengths()).map(masks.prefix),
     small(0, 2).map(own),
     small(0, 2).map(own_in_a_batch),

@@ -7,7 +7,7 @@ the first query at the first key instead, which is wrong after a cache.
 """
 
 from attnkit import masks
-from attnkit.laws import no_future_leak, rows_sum_to_one
+from attnkit.laws import no_future_leak, reads_just, rows_sum_to_one
 from attnkit.mechanism import Mechanism, Paper
 from attnkit.rule import Rule
 
@@ -24,5 +24,5 @@ MECHANISM = Mechanism(
     formula=r"\mathrm{keep}(q, k) = [k \le q]",
     paper=Paper("Attention Is All You Need", 2017, "https://arxiv.org/abs/1706.03762", "section 3.2.3"),
     rule=causal,
-    laws=(no_future_leak, rows_sum_to_one),
+    laws=(no_future_leak, rows_sum_to_one, reads_just(lambda q, k: k <= q)),
 )
