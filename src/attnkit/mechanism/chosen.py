@@ -21,6 +21,7 @@ from attnkit.rule import Rule
 from attnkit.shapes import Context, Keep, Key, Query, Value
 
 _ROWS = 256  # queries whose row of the mask is written out at a time
+_CELL = 16  # queries, and keys at least, that answer together for a tile
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +46,12 @@ class Chosen(Mask):
         return tuple(self.table.shape[:-2])
 
     def sample(self, index: tuple[int, ...]) -> Mask:
-        """What one sample has chosen."""
-        return Chosen(self.table[index], self.block_tokens, self.q_start) if self.batch else self
+        """What one sample has chosen: each time the same object, so that its cells are counted once."""
+        if not self.batch:
+            return self
+        if index not in self._samples:
+            self._samples[index] = Chosen(self.table[index], self.block_tokens, self.q_start)
+        return self._samples[index]
 
     def keep(self, q_pos: Tensor, kv_pos: Tensor) -> Tensor:
         """True where the query has chosen the block of the key."""
@@ -57,33 +62,48 @@ class Chosen(Mask):
         return table[..., row.clamp(0, max(rows - 1, 0)), block.clamp(0, max(blocks - 1, 0))] & inside
 
     def some(self, area: Area) -> Tensor:
-        """Whether a query of the area has chosen a block of it."""
-        return super().some(area) if self.batch else area.alive & (self._counted(area)[0] > 0)
+        """Whether a cell that the area touches holds anything chosen."""
+        return super().some(area) if self.batch else area.alive & (self._counted(area, self._sums[0])[0] > 0)
 
     def every(self, area: Area) -> Tensor:
-        """Whether each query of the area has chosen each block of it."""
+        """Whether all of each cell that the area touches is chosen."""
         if self.batch:
             return super().every(area)
-        count, pairs = self._counted(area)
         rows, blocks = self.table.shape[-2:]
         inside = (area.q_from >= self.q_start) & (area.q_to <= self.q_start + rows)
         inside = inside & (area.kv_from >= 0) & (area.kv_to <= blocks * self.block_tokens)
-        return ~area.alive | (inside & (count == pairs))
+        count, cells = self._counted(area, self._sums[1])
+        return ~area.alive | (inside & (count == cells))
 
     @cached_property
-    def _sums(self) -> Tensor:
-        """How many pairs are chosen before each row and block."""
-        return pad(self.table.to(torch.int32).cumsum(-1).cumsum(-2), (1, 0, 1, 0))
+    def _samples(self) -> dict[tuple[int, ...], "Chosen"]:
+        return {}
 
-    def _counted(self, area: Area) -> tuple[Tensor, Tensor]:
-        """How many pairs of query and block are chosen, and how many there are."""
+    @property
+    def _cell_blocks(self) -> int:
+        return max(_CELL // self.block_tokens, 1)
+
+    @cached_property
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        """How many cells before each row and column of cells hold anything chosen, and how many nothing else."""
         rows, blocks = self.table.shape[-2:]
-        top, bottom = (
-            (edge - self.q_start).clamp(0, rows) for edge in torch.broadcast_tensors(area.q_from, area.q_to)
-        )
-        left = (area.kv_from // self.block_tokens).clamp(0, blocks)
-        right = (-(-area.kv_to // self.block_tokens)).clamp(0, blocks)
-        sums = self._sums.to(top.device)
+        lack = (0, -blocks % self._cell_blocks, 0, -rows % _CELL)
+        found = []
+        for filling in (False, True):
+            cells = pad(self.table, lack, value=filling).unflatten(-1, (-1, self._cell_blocks))
+            cells = cells.unflatten(-3, (-1, _CELL))
+            cells = cells.all(-1).all(-2) if filling else cells.any(-1).any(-2)
+            found.append(pad(cells.long().cumsum(-1).cumsum(-2), (1, 0, 1, 0)))
+        return found[0], found[1]
+
+    def _counted(self, area: Area, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """How many of the cells that an area touches are counted in `sums`, and how many there are."""
+        rows, columns = (size - 1 for size in sums.shape)
+        width = self._cell_blocks * self.block_tokens
+        sums = sums.to(area.q_from.device)
+        top = ((area.q_from - self.q_start) // _CELL).clamp(0, rows)
+        bottom = (-((self.q_start - area.q_to) // _CELL)).clamp(0, rows)
+        left, right = (area.kv_from // width).clamp(0, columns), (-(-area.kv_to // width)).clamp(0, columns)
         count = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
         return count, (bottom - top) * (right - left)
 
