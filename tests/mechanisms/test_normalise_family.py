@@ -23,9 +23,9 @@ from tests.oracles import heads_loops as loops
 SINK = torch.tensor([0.5, -1.0, 2.0, 0.0, 1.0, -3.0], dtype=torch.float64)
 CASES = {
     "sigmoid": (sigmoid, {}, loops.sigmoid),
-    "sigmoid with a bias": (
+    "sigmoid with a shift": (
         sigmoid,
-        {"bias": -1.5},
+        {"shift": -1.5},
         lambda scores, _: loops.sigmoid([score - 1.5 for score in scores]),
     ),
     "sparsemax": (sparsemax, {}, loops.entmax(2)),
@@ -63,9 +63,9 @@ def test_sigmoid_by_hand():
     torch.testing.assert_close(context, torch.tensor([[[0.75, 0.25]]], dtype=torch.float64))
 
 
-def test_a_bias_of_minus_log_n_makes_rows_of_zero_scores_sum_to_nearly_one():
+def test_a_shift_of_minus_log_n_makes_rows_of_zero_scores_sum_to_nearly_one():
     # n / (1 + n) with n keys that score 0
-    context = sigmoid.MECHANISM(*rows([0.0] * 9), bias=-math.log(9.0))
+    context = sigmoid.MECHANISM(*rows([0.0] * 9), shift=-math.log(9.0))
     torch.testing.assert_close(context.sum(), torch.tensor(0.9, dtype=torch.float64))
 
 
@@ -128,11 +128,11 @@ def test_their_normalizer_is_the_one_that_rules_are_made_of(module):
 
 
 @pytest.mark.messages
-def test_a_bias_that_is_no_number_is_refused():
+def test_a_shift_that_is_no_number_is_refused():
     with pytest.raises(
         OptionError, match=r"bias is one finite number(?s:.*)Sigmoid\(bias=-math.log\(kv_len\)\)"
     ):
-        sigmoid.MECHANISM(*inputs(), bias=torch.zeros(3))
+        sigmoid.MECHANISM(*inputs(), shift=torch.zeros(3))
 
 
 @pytest.mark.messages

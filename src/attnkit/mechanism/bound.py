@@ -16,7 +16,7 @@ from attnkit.errors import OptionError
 from attnkit.masks import Mask
 from attnkit.mechanism.keeping import tokens_kept
 from attnkit.mechanism.parts import Sizes
-from attnkit.mechanism.signatures import chosen, taken
+from attnkit.mechanism.signatures import picked, taken
 from attnkit.recurrence import Recurrence
 from attnkit.rule import Rule
 
@@ -77,7 +77,7 @@ class Bound:
                 "kv_pos": _numbered(tensors["key"], kv_start),
             }
             given = self._given(tensors, sizes) | places
-            tensors = tensors | self.mechanism.prepare(**chosen(self._prepare_takes, given))
+            tensors = tensors | self.mechanism.prepare(**picked(self._prepare_takes, given))
         if self.mechanism.rule is not None and (positions := self.rule(tensors, sizes).positions):
             query, key = tensors["query"], tensors["key"]
             turned = {"query": positions.rotate(query, _numbered(query, q_start))}
@@ -108,7 +108,7 @@ class Bound:
             "dropout": dropout,
             "mask": self.mask(mask),
         }
-        return self.mechanism.builder(**chosen(self._builder_takes, given))
+        return self.mechanism.builder(**picked(self._builder_takes, given))
 
     def advanced(
         self, tensors: Tensors, sizes: Sizes, *, state: Any, mask: Mask | None, kv_start: int = 0
@@ -142,7 +142,7 @@ class Bound:
             return self.recurrence(sizes).weights(query, key, keep=keep, **self.gates(tensors, sizes))
         if self.mechanism.weigh is not None:
             given = self._given(tensors, sizes) | {"q_start": q_start, "mask": self.mask(mask)}
-            return self.mechanism.weigh(**chosen(self._weigh_takes, given))
+            return self.mechanism.weigh(**picked(self._weigh_takes, given))
         rows = torch.eye(key.shape[-2], dtype=key.dtype, device=key.device).expand(*key.shape[:-1], -1)
         return self.attended(tensors | {"value": rows}, sizes, mask=mask, q_start=q_start)
 
@@ -150,17 +150,17 @@ class Bound:
         """What the mechanism makes of values that its weights have mixed; tensors are prepared."""
         finish = self.mechanism.finish
         return (
-            mixed if finish is None else finish(mixed, **chosen(taken(finish), self._given(tensors, sizes)))
+            mixed if finish is None else finish(mixed, **picked(taken(finish), self._given(tensors, sizes)))
         )
 
     def recurrence(self, sizes: Sizes) -> Recurrence:
         """The recurrence of a mechanism that is one."""
         assert self.mechanism.recurrence is not None
-        return self.mechanism.recurrence(**chosen(self._builder_takes, self._given({}, sizes)))
+        return self.mechanism.recurrence(**picked(self._builder_takes, self._given({}, sizes)))
 
     def gates(self, tensors: Tensors, sizes: Sizes) -> Tensors:
         """Those of the tensors that are gates of the recurrence."""
-        return chosen(frozenset(gate.name for gate in self.recurrence(sizes).gates), tensors)
+        return picked(frozenset(gate.name for gate in self.recurrence(sizes).gates), tensors)
 
     @property
     def turns(self) -> bool:
@@ -211,7 +211,7 @@ class Bound:
         if self._built is not None:
             return self._built
         assert self.mechanism.rule is not None
-        return self.mechanism.rule(**chosen(self._builder_takes, self._given(tensors, sizes)))
+        return self.mechanism.rule(**picked(self._builder_takes, self._given(tensors, sizes)))
 
     def _masked_rule(self, tensors: Tensors, sizes: Sizes, mask: Mask | None) -> Rule:
         rule = self.rule(tensors, sizes)  # its positions have acted when the tensors were prepared

@@ -55,7 +55,7 @@ def taken(function: Callable[..., Any] | None) -> frozenset[str]:
     return frozenset() if function is None else frozenset(inspect.signature(function).parameters)
 
 
-def chosen(names: frozenset[str], given: Mapping[str, Any]) -> dict[str, Any]:
+def picked(names: frozenset[str], given: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `given` that go by one of `names`."""
     return {name: value for name, value in given.items() if name in names}
 

@@ -1,9 +1,9 @@
 """Sigmoid attention: each key is weighed on its own, so that keys do not compete.
 
-    weights_k = 1 / (1 + exp(-(score_k + bias)))
+    weights_k = 1 / (1 + exp(-(score_k + shift)))
 
 A row sums to anything from 0 to the number of its keys. With scores near 0 that is half the number, and contexts grow
-with the length; the paper starts with a `bias` of -log(n), n the length of the texts in training. Here it is 0 when it
+with the length; the paper starts with a `shift` of -log(n), n the length of the texts in training. Here it is 0 when it
 is not given.
 """
 
@@ -17,14 +17,14 @@ from attnkit.rule import Rule
 ITSELF = masks.causal & masks.window(1)
 
 
-def sigmoid(*, bias: float | None = None, mask: Mask = masks.causal) -> Rule:
+def sigmoid(*, shift: float | None = None, mask: Mask = masks.causal) -> Rule:
     """The rule.
 
     Args:
-        bias: added to every score, such as -log(n) for n tokens; 0 when not given.
+        shift: added to every score, such as -log(n) for n tokens; 0 when not given.
         mask: where each query looks.
     """
-    return Rule(mask=mask, normalizer=normalizers.Sigmoid(bias=bias))
+    return Rule(mask=mask, normalizer=normalizers.Sigmoid(bias=shift))
 
 
 MECHANISM = Mechanism(
@@ -42,7 +42,7 @@ MECHANISM = Mechanism(
     laws=(
         no_future_leak,
         reads_just(lambda q, k, **_: k <= q),
-        reduces_to(off_by_one.MECHANISM, theirs={"mask": ITSELF}, mask=ITSELF, bias=None),
+        reduces_to(off_by_one.MECHANISM, theirs={"mask": ITSELF}, mask=ITSELF, shift=None),
     ),
-    examples=({}, {"bias": -2.0}),
+    examples=({}, {"shift": -2.0}),
 )

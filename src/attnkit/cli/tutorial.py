@@ -1,37 +1,16 @@
-"""The command `attnkit`: each subcommand reads its options, makes one library call, and prints.
-
-Exit status: 0 when all is well, 1 when attnkit refuses (the reason is printed), 2 for wrong usage.
-"""
+"""`attnkit learn`: opens the tutorial in JupyterLab."""
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import click
 
-from attnkit.errors import AttentionError, MissingExtraError
+from attnkit.errors import MissingExtraError
 
 _TUTORIAL_NEEDS = ("jupyterlab", "ipykernel", "matplotlib", "safetensors", "tokenizers")
 
 
-class _Group(click.Group):
-    """A group whose commands print an AttentionError as text in place of a traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; errors that attnkit raises on purpose become a message and exit status 1."""
-        try:
-            return super().invoke(ctx)
-        except AttentionError as refusal:
-            raise click.ClickException(str(refusal)) from refusal
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="attnkit")
-def main() -> None:
-    """Attention for PyTorch that you can read, run, check and see."""
-
-
-@main.command("learn", epilog="Example: attnkit learn --port 8899 --no-browser")
+@click.command("learn", epilog="Example: attnkit learn --port 8899 --no-browser")
 @click.option(
     "--port", type=click.IntRange(1, 65535), help="The port of JupyterLab; its own choice if left out."
 )
