@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import torch
 
-from attnkit.backends import BACKENDS, Backend
+from attnkit.backends import BACKENDS, Backend, eager, sdpa
 from attnkit.errors import BackendError, unknown_name
 from attnkit.request import Request
 
 # below this, estimating takes longer than any backend could save
 _NOT_WORTH_ASKING_SECONDS = 3e-4
+_BY_NAME = {backend.name: backend for backend in BACKENDS}
 
 
 @dataclass(frozen=True)
@@ -54,20 +55,21 @@ def choose(request: Request, wanted: str | None) -> Backend:
     """
     if wanted is None:
         return _fastest(request)
-    named = {backend.name: backend for backend in BACKENDS}
-    if wanted not in named:
-        raise unknown_name("Rule", "backend", wanted, named)
-    reason = named[wanted].refusal(request)
+    if wanted not in _BY_NAME:
+        raise unknown_name("Rule", "backend", wanted, _BY_NAME)
+    reason = _BY_NAME[wanted].refusal(request)
     if reason is not None:
         raise BackendError(
             where="Rule",
             what=f'backend="{wanted}" cannot run this: {reason}',
             fix="leave backend out to let attnkit choose; rule.explain(query, key, value) tells which can",
         )
-    return named[wanted]
+    return _BY_NAME[wanted]
 
 
 def _fastest(request: Request) -> Backend:
+    if (backend := _for_one_query(request)) is not None:
+        return backend
     able: list[Backend] = []
     for backend in BACKENDS:
         if (backend.compiles and request.query.device.type == "cpu") or backend.refusal(request) is not None:
@@ -79,6 +81,28 @@ def _fastest(request: Request) -> Backend:
             return backend
         able.append(backend)
     return min(able, key=lambda backend: backend.seconds(request))
+
+
+def _for_one_query(request: Request) -> Backend | None:
+    """What computes one query that reads most keys, as in decoding; None for other requests.
+
+    There is little to skip, and a plan of tiles is for one length: each token would have a new one, and wait for it
+    longer than it takes to read its keys.
+    """
+    if request.q_len != 1 or request.query.device.type != "cpu" or torch.compiler.is_compiling():
+        return None
+    backend = sdpa if sdpa.refusal(request) is None else eager
+    quick = sdpa.reads_all(request) or backend.seconds(request) < _NOT_WORTH_ASKING_SECONDS
+    return _BY_NAME[backend.name] if quick or _reads_most(request) else None
+
+
+def _reads_most(request: Request) -> bool:
+    """Whether the first and the last key that one query may read are at least half of all keys apart."""
+    keep = request.keep
+    if keep is None:
+        return True
+    read = keep.flatten(0, -2).any(0).nonzero().flatten().tolist()
+    return len(read) > 0 and 2 * (read[-1] - read[0] + 1) >= request.kv_len
 
 
 def _duration(seconds: float) -> str:

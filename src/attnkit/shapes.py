@@ -12,6 +12,7 @@ from attnkit.errors import DtypeError, OptionError, ShapeError
 
 Tokens = Float[Tensor, "*batch len d_in"]
 Output = Float[Tensor, "*batch len d_out"]
+Memory = Float[Tensor, "*batch kv_len d_memory"]
 Query = Float[Tensor, "*heads q_len head_dim"]
 Key = Float[Tensor, "*kv_heads kv_len head_dim"]
 Value = Float[Tensor, "*kv_heads kv_len d_value"]

@@ -47,7 +47,7 @@ def seconds(request: Request) -> float:
         return rates.CALL_SECONDS + fused * rates.UNFUSED
     if _is_causal(request):
         return rates.CALL_SECONDS + fused / 2
-    if _reads_all(request):
+    if reads_all(request):
         return rates.CALL_SECONDS + fused
     written = request.q_len * request.kv_len * (request.query.shape[-3] if request.steps else 1)
     return rates.CALL_SECONDS + fused * rates.MASKED + written / rates.WRITTEN_PAIRS_PER_SECOND
@@ -102,7 +102,7 @@ def _is_causal(request: Request) -> bool:
     return aligned and request.q_len != 1 and len(request.steps) == 0
 
 
-def _reads_all(request: Request) -> bool:
+def reads_all(request: Request) -> bool:
     """Whether every query stands at the last key or after it, so that nothing is hidden or added."""
     after = isinstance(request.mask, Causal) and request.q_start >= request.kv_len - 1
     return len(request.steps) == 0 and (isinstance(request.mask, Full) or after)
@@ -111,7 +111,7 @@ def _reads_all(request: Request) -> bool:
 def _mask_arguments(request: Request) -> dict[str, Any]:
     if _is_causal(request):
         return {"is_causal": True}
-    if _reads_all(request):
+    if reads_all(request):
         return {}
     keep = request.keep
     if len(request.steps) == 0:

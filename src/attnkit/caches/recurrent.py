@@ -4,27 +4,30 @@ from typing import Any
 
 from torch import Tensor
 
-from attnkit.caches.cache import Cache
+from attnkit.caches.cache import Cache, Read, check_samples
 
 
 class Recurrent(Cache):
     """What a recurrence hands on from token to token.
 
     Attributes:
-        state: a tuple of tensors, or None before the first token.
+        state: a tuple of tensors with the batch in front, or None before the first token.
+
+    Args:
+        batch: how many samples; as many as the first tokens have when not given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, batch: int | None = None) -> None:
         self.state: Any = None
+        self.fixed_batch = batch
 
-    def advance(self, state: Any, tokens: int) -> None:
-        """Put the `state` after so many more tokens in the place of the old one."""
-        self.state = state
-        self.length += tokens
+    def after(self, state: Any, new_len: int) -> Read:
+        """The past with the `state` after `new_len` more tokens; the cache stays as it is until this is kept."""
+        return Read({}, self.length + new_len, self.length + new_len, state)
 
-    def update(self, new: dict[str, Tensor]) -> dict[str, Tensor]:
-        """A recurrence reads no token again: what comes back is what came."""
-        return new
+    def keep(self, read: Read) -> None:
+        """Let the past be what `read` says."""
+        self.state, self.length, self.first = read.held, read.length, read.first
 
     def tensors(self) -> tuple[Tensor, ...]:
         """The state."""
@@ -32,9 +35,10 @@ class Recurrent(Cache):
 
     def reset(self) -> None:
         """Forget every token."""
-        self.state, self.length = None, 0
+        self.state, self.length, self.first = None, 0, 0
 
     def reorder(self, samples: Tensor) -> None:
-        """Take the past of other samples."""
+        """Take the past of other samples; arguments and errors as in `Cache`."""
+        chosen = check_samples(self, samples)
         if self.state is not None:
-            self.state = type(self.state)(*(part.index_select(0, samples) for part in self.state))
+            self.state = type(self.state)(*(part.index_select(0, chosen) for part in self.state))

@@ -7,23 +7,22 @@ readers who come from `nn.MultiheadAttention`: `mask` keeps where it is True, an
 `attnkit.watch` and `rule.inspect` show them.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from attnkit.caches import Cache, Growing, Recurrent
-from attnkit.catalog import find
-from attnkit.converters import Table
-from attnkit.errors import OptionError
-from attnkit.layers.checks import check_call, check_mixing, check_sizes, read_mask
+from attnkit.caches import Cache, Kept, Read, Recurrent
+from attnkit.layers.asked import as_mechanism
+from attnkit.layers.caching import cache_for
+from attnkit.layers.checks import as_mask, check_call, check_mask, check_mixing, check_sizes
+from attnkit.layers.interchange import copy_from_torch, sizes_from_torch, to_torch
 from attnkit.layers.teaching import merge_heads, split_heads
 from attnkit.masks import Mask
-from attnkit.mechanism import Mechanism, Paper, Sizes, learned, projections
+from attnkit.mechanism import Mechanism, Projected, Sizes, learned, projections
 from attnkit.positions import Positions
 from attnkit.rule import Rule
-from attnkit.shapes import Output, Tokens
+from attnkit.shapes import Memory, Output, Tokens
 
 
 class Attention(nn.Module):
@@ -69,40 +68,42 @@ class Attention(nn.Module):
         **options: Any,
     ) -> None:
         super().__init__()
-        check_sizes(d_model, num_heads, num_kv_heads, head_dim)
+        check_sizes(d_model, num_heads, num_kv_heads=num_kv_heads, head_dim=head_dim, memory_dim=memory_dim)
         self.d_model, self.memory_dim = d_model, memory_dim or d_model
         self.num_heads, self.num_kv_heads = num_heads, num_kv_heads or num_heads
         self.head_dim = head_dim or d_model // num_heads
+        self.sizes = Sizes(num_heads, self.num_kv_heads, self.head_dim, d_model)
         self.dropout, self.positions = dropout, positions
         self.mechanism = as_mechanism(mechanism)
-        self.bound = self.mechanism.bind(options)
+        self.bound = self.mechanism.bind(options).fixed(self.sizes)
         check_mixing(self)
-        self._projections = projections(self.mechanism.parts)
-        self._learned = learned(self.mechanism.parts)
         self._make_parameters(bias)
-        self.is_causal = self.bound.is_causal(
-            {p.name: getattr(self, p.name) for p in self._learned}, self.sizes
-        )
+        self.is_causal = self.bound.is_causal(self.learned_tensors, self.sizes)
         self.reset_parameters()
 
     def _make_parameters(self, bias: bool) -> None:
         sizes, options = self.sizes, self.bound.options
-        for part in self._projections:
+        for part in self.projections:
             d_in = self.d_model if part.of == "query" else self.memory_dim
             width = sizes.of(part.heads, options) * sizes.of(part.width, options)
             self.add_module(part.name, nn.Linear(d_in, width, bias=bias if part.bias is None else part.bias))
-        for part in self._learned:
+        for part in learned(self.mechanism.parts):
             self.register_parameter(part.name, nn.Parameter(part.start(part.sizes(sizes, options))))
         self.output = nn.Linear(self.num_heads * self.head_dim, self.d_model, bias=bias)
 
     @property
-    def sizes(self) -> Sizes:
-        """Widths and counts, as the mechanism is told them."""
-        return Sizes(self.num_heads, self.num_kv_heads, self.head_dim, self.d_model)
+    def projections(self) -> tuple[Projected, ...]:
+        """What is computed from each token, query, key and value first."""
+        return projections(self.mechanism.parts)
+
+    @property
+    def learned_tensors(self) -> dict[str, Tensor]:
+        """What the mechanism learns besides projections, by name."""
+        return {part.name: getattr(self, part.name) for part in learned(self.mechanism.parts)}
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as `nn.MultiheadAttention` does: Xavier's uniform, and zero for what is added."""
-        for part in self._projections:
+        for part in self.projections:
             linear: nn.Linear = getattr(self, part.name)
             nn.init.xavier_uniform_(linear.weight)
             if linear.bias is not None:
@@ -111,14 +112,14 @@ class Attention(nn.Module):
         if self.output.bias is not None:
             nn.init.zeros_(self.output.bias)
         with torch.no_grad():
-            for part in self._learned:
+            for part in learned(self.mechanism.parts):
                 parameter = getattr(self, part.name)
                 parameter.copy_(part.start(tuple(parameter.shape)))
 
     def forward(
         self,
         x: Tokens,
-        memory: Tokens | None = None,
+        memory: Memory | None = None,
         *,
         mask: Mask | Tensor | None = None,
         cache: Cache | None = None,
@@ -144,13 +145,16 @@ class Attention(nn.Module):
         kv_len = x.shape[-2] if memory is None else memory.shape[-2]
         if cache is not None and memory is None:
             kv_len += cache.length
-        hidden = read_mask(mask, x.shape[:-2], kv_len)
+        check_mask(mask, x.shape[:-2], kv_len, cache)
         tensors = self._tensors(x, memory, cache, q_start=kv_len - x.shape[-2])
         if isinstance(cache, Recurrent):
-            context = self._advanced(tensors, cache, hidden)
+            context, read = self._advanced(tensors, cache, mask)
         else:
-            context = self._attended(tensors, cache, hidden)
-        return self.output(merge_heads(context))
+            context, read = self._attended(tensors, cache, mask)
+        output = self.output(merge_heads(context))
+        if cache is not None and read is not None:
+            cache.keep(read)  # last, so that an error anywhere leaves the cache as it was
+        return output
 
     def _tensors(
         self, x: Tensor, memory: Tensor | None, cache: Cache | None, q_start: int
@@ -159,8 +163,7 @@ class Attention(nn.Module):
         read = x if memory is None else memory
         if memory is not None and cache is not None and cache.length:
             read = memory[..., :0, :]
-        tensors = self._projected("query", x) | self._projected("key", read)
-        tensors |= {part.name: getattr(self, part.name) for part in self._learned}
+        tensors = self._projected("query", x) | self._projected("key", read) | self.learned_tensors
         kv_start = q_start if memory is None else 0
         tensors = self.bound.prepared(tensors, self.sizes, q_start=q_start, kv_start=kv_start)
         if self.positions is not None:
@@ -169,27 +172,33 @@ class Attention(nn.Module):
             tensors["key"] = self.positions.rotate(key, _numbered(key, kv_start))
         return tensors
 
-    def _attended(self, tensors: dict[str, Tensor], cache: Cache | None, hidden: Mask | None) -> Tensor:
-        if cache is not None:
-            keys = {part.name: tensors[part.name] for part in self._projections if part.of == "key"}
-            tensors |= cache.update(keys)
-            if isinstance(hidden, Table):
-                hidden = Table(hidden.kept[..., cache.first :])
-        return self.bound.attended(
+    def _attended(
+        self, tensors: dict[str, Tensor], cache: Cache | None, mask: Mask | Tensor | None
+    ) -> tuple[Tensor, Read | None]:
+        """The context, and what the cache becomes."""
+        read = None
+        if isinstance(cache, Kept):
+            read = cache.joined(
+                {part.name: tensors[part.name] for part in self.projections if part.of == "key"}
+            )
+            tensors = tensors | read.tensors
+        context = self.bound.attended(
             tensors,
             self.sizes,
-            mask=hidden,
+            mask=as_mask(mask, read.first if read is not None else 0),
             q_start=tensors["key"].shape[-2] - tensors["query"].shape[-2],  # counted from the first key
             dropout=self.dropout if self.training else 0.0,
         )
+        return context, read
 
-    def _advanced(self, tensors: dict[str, Tensor], cache: Recurrent, hidden: Mask | None) -> Tensor:
-        new = tensors["key"].shape[-2]
-        if isinstance(hidden, Table):
-            hidden = Table(hidden.kept[..., -new:])
-        context, state = self.bound.advanced(tensors, self.sizes, state=cache.state, mask=hidden)
-        cache.advance(state, new)
-        return context
+    def _advanced(
+        self, tensors: dict[str, Tensor], cache: Recurrent, mask: Mask | Tensor | None
+    ) -> tuple[Tensor, Read]:
+        """The context, and what the cache becomes."""
+        context, state = self.bound.advanced(
+            tensors, self.sizes, state=cache.state, mask=as_mask(mask, 0), kv_start=cache.length
+        )
+        return context, cache.after(state, tensors["key"].shape[-2])
 
     def _projected(self, side: str, tokens: Tensor) -> dict[str, Tensor]:
         """What is computed from each token of the "query" or the "key" side, split into heads."""
@@ -198,58 +207,89 @@ class Attention(nn.Module):
             part.name: part.then(
                 split_heads(getattr(self, part.name)(tokens), self.sizes.of(part.heads, options))
             )
-            for part in self._projections
+            for part in self.projections
             if part.of == side
         }
 
-    def new_cache(self) -> Cache:
-        """An empty cache for this layer."""
-        return Growing() if self.mechanism.recurrence is None else Recurrent()
+    def new_cache(
+        self,
+        *,
+        batch: int | None = None,
+        kind: str = "growing",
+        max_tokens: int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Cache:
+        """An empty cache for this layer.
+
+        Args:
+            batch: how many samples there will be; as many as the first call has when not given.
+            kind: "growing", "static", "sliding" or "quantised"; a recurrence has its state, "state", by default too.
+            max_tokens: how many tokens a static cache can take.
+            dtype: in what numbers are held; they are converted back when they are read. As they come when not given.
+
+        Raises:
+            UnknownNameError: there is no such kind.
+            OptionError: the kind is not for this mechanism, or an option not for this kind.
+            DtypeError: `dtype` is none of floats.
+
+        Example:
+            >>> layer = Attention(24, 4, mechanism="sliding_window", window=3)
+            >>> cache = layer.new_cache(kind="sliding")
+            >>> layer(torch.randn(2, 5, 24), cache=cache).shape, cache.length, cache.first
+            (torch.Size([2, 5, 24]), 5, 3)
+        """
+        return cache_for(self, kind, batch=batch, max_tokens=max_tokens, dtype=dtype)
+
+    @classmethod
+    def from_torch(
+        cls, module: nn.MultiheadAttention, *, mechanism: str | Mechanism | Rule = "full", **options: Any
+    ) -> "Attention":
+        """A layer with the numbers of an `nn.MultiheadAttention`: equal outputs, batch first whatever `module` is.
+
+        Args:
+            module: with keys and values of one width, and without `add_bias_kv` and `add_zero_attn`.
+            mechanism: what hides the future, and so on; all is read when not given, as there.
+            options: those of the mechanism.
+
+        Raises:
+            OptionError: it is no such module, or one that does what no layer here does.
+
+        Example:
+            >>> module = nn.MultiheadAttention(24, 4, batch_first=True)
+            >>> x = torch.randn(2, 7, 24)
+            >>> torch.allclose(Attention.from_torch(module)(x), module(x, x, x)[0], atol=1e-5)
+            True
+        """
+        layer = cls(**sizes_from_torch(module), mechanism=mechanism, **options)
+        copy_from_torch(layer, module)
+        return layer
+
+    def to_torch(self, *, batch_first: bool = True) -> nn.MultiheadAttention:
+        """An `nn.MultiheadAttention` with the numbers of this layer: equal outputs.
+
+        Args:
+            batch_first: whether it takes (batch, len, d_model), as this layer does, or (len, batch, d_model).
+
+        Raises:
+            OptionError: the layer does something that it cannot.
+        """
+        return to_torch(self, batch_first=batch_first)
 
     def extra_repr(self) -> str:
         """What `print(layer)` tells besides the projections."""
         told = [f"d_model={self.d_model}, num_heads={self.num_heads}, mechanism={self.mechanism.name!r}"]
-        if self.num_kv_heads != self.num_heads:
-            told.append(f"num_kv_heads={self.num_kv_heads}")
-        told += [f"{name}={value!r}" for name, value in self.bound.options.items()]
-        return ", ".join(told)
+        usual = {
+            "num_kv_heads": self.num_heads,
+            "head_dim": self.d_model // self.num_heads,
+            "memory_dim": self.d_model,
+            "dropout": 0.0,
+            "positions": None,
+        }
+        more = {name: getattr(self, name) for name, value in usual.items() if getattr(self, name) != value}
+        return ", ".join(
+            told + [f"{name}={value!r}" for name, value in {**more, **self.bound.options}.items()]
+        )
 
 
 def _numbered(tokens: Tensor, start: int) -> Tensor:
     return torch.arange(start, start + tokens.shape[-2], device=tokens.device)
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What builds a rule that is there already; a class, so that layers can be pickled."""
-
-    rule: Rule
-
-    def __call__(self) -> Rule:
-        return self.rule
-
-
-def _mechanism_of(rule: Rule) -> Mechanism:
-    return Mechanism(
-        name="rule",
-        family="where",
-        summary="A rule of its own.",
-        formula="",
-        paper=Paper("", 0, ""),
-        rule=_Given(rule),
-    )
-
-
-def as_mechanism(given: object) -> Mechanism:
-    """The mechanism that a layer is asked for."""
-    if isinstance(given, Mechanism):
-        return given
-    if isinstance(given, str):
-        return find(given)
-    if isinstance(given, Rule):
-        return _mechanism_of(given)
-    raise OptionError(
-        where="Attention",
-        what=f"mechanism is a name, a Mechanism or a Rule; got {type(given).__name__}",
-        fix='mechanism="causal"; attnkit list tells every name',
-    )

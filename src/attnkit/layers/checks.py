@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from attnkit.caches import Cache, Recurrent
+from attnkit.caches import Cache, Recurrent, Sliding
 from attnkit.converters import Table
 from attnkit.errors import DtypeError, OptionError, ShapeError
 from attnkit.masks import Mask
 from attnkit.masks.mask import instead_of
+from attnkit.positions import Positions
 from attnkit.shapes import check_dropout, check_heads, check_tokens, type_of
 
 if TYPE_CHECKING:
@@ -18,18 +19,27 @@ if TYPE_CHECKING:
 WHERE = "Attention"
 
 
-def check_sizes(d_model: int, num_heads: int, num_kv_heads: int | None, head_dim: int | None) -> None:
+def check_sizes(
+    d_model: int,
+    num_heads: int,
+    *,
+    num_kv_heads: int | None,
+    head_dim: int | None,
+    memory_dim: int | None,
+) -> None:
     """Refuse widths and counts that no layer has.
 
     Raises:
         OptionError: a number means nothing, or heads of key and value cannot be shared evenly.
         ShapeError: heads cannot share `d_model` evenly and no `head_dim` is given.
     """
+    numbers = {"d_model": d_model, "num_heads": num_heads}
+    others = {"head_dim": head_dim, "num_kv_heads": num_kv_heads, "memory_dim": memory_dim}
+    for name, number in (numbers | {name: n for name, n in others.items() if n is not None}).items():
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise OptionError(where=WHERE, what=f"{name} is 1, 2, 3, ...; got {number!r}", fix=f"{name}=8")
     if head_dim is None:
         check_heads(WHERE, d_model, num_heads, width="d_model")
-    for name, number in {"num_heads": num_heads, "head_dim": head_dim, "num_kv_heads": num_kv_heads}.items():
-        if number is not None and (not isinstance(number, int) or number < 1):
-            raise OptionError(where=WHERE, what=f"{name} is 1, 2, 3, ...; got {number!r}", fix=f"{name}=1")
     if num_kv_heads is not None and num_heads % num_kv_heads:
         fits = ", ".join(str(count) for count in range(1, num_heads + 1) if num_heads % count == 0)
         raise OptionError(
@@ -51,7 +61,15 @@ def check_mixing(layer: "Attention") -> None:
         raise OptionError(
             where=WHERE, what=f"{name} has no weights that dropout could act on", fix="dropout=0.0"
         )
-    if layer.positions is not None and layer.mechanism.own_positions:
+    if layer.positions is None:
+        return
+    if not isinstance(layer.positions, Positions):
+        raise OptionError(
+            where=WHERE,
+            what=f"positions is one of attnkit.positions; got {layer.positions!r}",
+            fix="positions=positions.Rotary(); None for positions that are in x already, or nowhere",
+        )
+    if layer.mechanism.own_positions or layer.bound.turns:
         raise OptionError(
             where=WHERE,
             what=f"{name} turns query and key by their positions itself",
@@ -65,13 +83,28 @@ def check_call(layer: "Attention", x: Tensor, memory: Tensor | None, cache: Cach
     Raises:
         ShapeError: axes do not fit together.
         DtypeError: `x` or `memory` holds no floats.
-        OptionError: the mechanism cannot read a memory, or the cache is of another kind.
+        OptionError: the mechanism cannot read a memory, or go on from this cache.
     """
     check_tokens(WHERE, x, layer.d_model)
     if memory is not None:
         check_memory(layer, x, memory)
-    if cache is None:
-        return
+    elif layer.memory_dim != layer.d_model:
+        raise ShapeError(
+            where=WHERE,
+            what=f"this layer reads a memory of memory_dim={layer.memory_dim}, which x {tuple(x.shape)} is not",
+            fix="layer(x, memory)",
+        )
+    if cache is not None:
+        check_cache(layer, x, memory, cache)
+
+
+def check_cache(layer: "Attention", x: Tensor, memory: Tensor | None, cache: object) -> None:
+    """Refuse a cache that is none, or of another kind, batch or memory.
+
+    Raises:
+        ShapeError: the cache is for another batch or another memory, or `x` has not one batch axis.
+        OptionError: it is of another kind, or the mechanism reads the future.
+    """
     if not isinstance(cache, Cache):
         raise OptionError(
             where=WHERE,
@@ -83,6 +116,18 @@ def check_call(layer: "Attention", x: Tensor, memory: Tensor | None, cache: Cach
             where=WHERE,
             what=f"{layer.mechanism.name} cannot go on from a {type(cache).__name__} cache",
             fix="cache=layer.new_cache(), of this layer",
+        )
+    if x.dim() != 3:
+        raise ShapeError(
+            where=WHERE,
+            what=f"a cache is for one batch axis, (batch, len, {layer.d_model}); x is {tuple(x.shape)}",
+            fix="x[None] for one sample, x.flatten(0, -3) for more axes",
+        )
+    if cache.batch not in (None, x.shape[0]):
+        raise ShapeError(
+            where=WHERE,
+            what=f"x {tuple(x.shape)} has a batch of {x.shape[0]}; the cache is for {cache.batch}",
+            fix="a cache for each batch; cache.reorder(samples) takes other samples from it",
         )
     if memory is None:
         check_decodes(layer)
@@ -151,16 +196,25 @@ def check_decodes(layer: "Attention") -> None:
     )
 
 
-def read_mask(mask: object, batch: torch.Size, kv_len: int) -> Mask | None:
-    """The mask of a call; bools say for each key whether there is a token.
+def check_mask(mask: object, batch: torch.Size, kv_len: int, cache: Cache | None) -> None:
+    """Refuse a mask of a call; bools say for each key whether there is a token.
 
     Raises:
         DtypeError: it is a tensor of something else than bools.
         ShapeError: it is for other sizes.
-        OptionError: it is neither a mask nor a tensor.
+        OptionError: it is neither a mask nor a tensor, or knows positions that a sliding cache does not.
     """
-    if mask is None or isinstance(mask, Mask):
-        return mask
+    if mask is None:
+        return
+    if isinstance(mask, Mask):
+        if isinstance(cache, Sliding) and not mask.relative:
+            raise OptionError(
+                where=WHERE,
+                what=f"a sliding cache counts what it holds from 0 again, and {mask!r} is not known to be a mask of "
+                "distances alone",
+                fix="bools (batch, kv_len) where it hides the same keys from every query, or kind='growing'",
+            )
+        return
     if not isinstance(mask, Tensor):
         raise OptionError(
             where=WHERE, what=f"mask is one of attnkit.masks; got {type_of(mask)}", fix=instead_of(mask)
@@ -178,4 +232,8 @@ def read_mask(mask: object, batch: torch.Size, kv_len: int) -> Mask | None:
             what=f"mask {tuple(mask.shape)} is no {wanted}, (batch, kv_len), tokens in a cache included",
             fix="one bool for each key; what differs from query to query is a mask, masks.causal or masks.where(...)",
         )
-    return Table(mask[..., None, :])
+
+
+def as_mask(mask: Mask | Tensor | None, first: int) -> Mask | None:
+    """The mask of a call for the keys from position `first` on; bools become a mask that is the same for each query."""
+    return Table(mask[..., None, first:]) if isinstance(mask, Tensor) else mask

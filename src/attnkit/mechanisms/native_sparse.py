@@ -135,6 +135,7 @@ class _Call:
         both = (span + self.pool_tokens).minimum(begin + self.block_tokens) - span.maximum(begin)
         strides = (both.clamp(min=0) // self.stride_tokens).to(precise)
         ranks = coarse.to(precise).unflatten(-3, (key.shape[-3], -1)).sum(-3) @ strides
+        ranks = ranks.to(precise)  # autocast multiplies in half precision
         own, most = place[:, None] // self.block_tokens, torch.finfo(precise).max
         for where, rank in ((block == 0, most / 4), (block == own - 1, most / 2), (block == own, most)):
             ranks = ranks.masked_fill(where, rank)
