@@ -22,6 +22,16 @@ def made(**options):
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [
+        (
+            {"mechanism": "multi_query", "num_kv_heads": 2},
+            OptionError,
+            r'keys of multi_query have 1 head by nature; got num_kv_heads=2\n  fix: .*mechanism="grouped_query"',
+        ),
+        (
+            {"mechanism": "linformer", "rank": 0, "context_length": 7},
+            OptionError,
+            r"key_map of linformer would have a size of 0\n  fix: sizes are 1, 2, 3, \.\.\.; attnkit show linformer",
+        ),
         ({"mechanism": "causl"}, UnknownNameError, r"no mechanism 'causl'\n  fix: did you mean 'causal'\?"),
         (
             {"mechanism": Rule},
@@ -71,7 +81,7 @@ def made(**options):
         (
             {"mechanism": Rule(positions=Rotary()), "positions": Rotary()},
             OptionError,
-            r"rule turns query and key by their positions itself\n  fix: leave positions out",
+            r"rule has no place for positions: it turns or widens query and key itself\n  fix: leave positions out",
         ),
         (
             {"mechanism": Rule(dropout=0.2)},

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from attnkit.caches import Cache, Kept, Read, Recurrent
 from attnkit.layers.asked import as_mechanism
 from attnkit.layers.caching import cache_for
-from attnkit.layers.checks import as_mask, check_call, check_mask, check_mixing, check_sizes
+from attnkit.layers.checks import as_mask, check_call, check_mask, check_mixing, check_parts, check_sizes
 from attnkit.layers.interchange import copy_from_torch, sizes_from_torch, to_torch
 from attnkit.layers.teaching import merge_heads, split_heads
 from attnkit.masks import Mask
@@ -77,6 +77,7 @@ class Attention(nn.Module):
         self.mechanism = as_mechanism(mechanism)
         self.bound = self.mechanism.bind(options).fixed(self.sizes)
         check_mixing(self)
+        check_parts(self, num_kv_heads)
         self._make_parameters(bias)
         self.is_causal = self.bound.is_causal(self.learned_tensors, self.sizes)
         self.reset_parameters()

@@ -63,6 +63,14 @@ def cache_for(
     return Growing(form=form, batch=batch)
 
 
+def counts_distances_alone(layer: "Attention") -> bool:
+    """Whether padding before a text leaves what `layer` computes as it is, as far as a few tokens tell."""
+    if layer.mechanism.recurrence is not None:
+        return True  # a token that is hidden is not written into the state
+    mask = layer.bound.own_mask(layer.learned_tensors, layer.sizes)
+    return mask.relative and _knows_distances_alone(layer)
+
+
 def window_of(layer: "Attention") -> int:
     """How many positions a query of `layer` reads, its own included, if it knows nothing but distances.
 

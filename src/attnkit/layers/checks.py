@@ -10,6 +10,7 @@ from attnkit.converters import Table
 from attnkit.errors import DtypeError, OptionError, ShapeError
 from attnkit.masks import Mask
 from attnkit.masks.mask import instead_of
+from attnkit.mechanism import Projected
 from attnkit.positions import Positions
 from attnkit.shapes import check_dropout, check_heads, check_tokens, type_of
 
@@ -72,9 +73,38 @@ def check_mixing(layer: "Attention") -> None:
     if layer.mechanism.own_positions or layer.bound.turns:
         raise OptionError(
             where=WHERE,
-            what=f"{name} turns query and key by their positions itself",
-            fix="leave positions out; the mechanism's own options set them",
+            what=f"{name} has no place for positions: it turns or widens query and key itself",
+            fix="leave positions out; attnkit show tells the mechanism's own options",
         )
+
+
+def check_parts(layer: "Attention", num_kv_heads: int | None) -> None:
+    """Refuse sizes that options make of the mechanism's parts, and a number of kv heads that it has no use for.
+
+    Raises:
+        OptionError: a part would have less than one head or number, or `num_kv_heads` would change nothing.
+    """
+    name, options = layer.mechanism.name, layer.bound.options
+    for part in layer.mechanism.parts:
+        extents = (part.heads, part.width) if isinstance(part, Projected) else part.shape
+        for size in (layer.sizes.of(extent, options) for extent in extents):
+            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+                raise OptionError(
+                    where=WHERE,
+                    what=f"with these options {part.name} of {name} would have a size of {size!r}",
+                    fix=f"sizes are 1, 2, 3, ...; attnkit show {name} tells which option sets it",
+                )
+    used = any(part.heads == "num_kv_heads" for part in layer.projections)
+    if num_kv_heads is not None and not used:
+        key = next(part for part in layer.projections if part.name == "key")
+        heads = layer.sizes.of(key.heads, options)
+        if num_kv_heads != heads:
+            raise OptionError(
+                where=WHERE,
+                what=f"keys of {name} have {heads} {'head' if heads == 1 else 'heads'} by nature; "
+                f"got num_kv_heads={num_kv_heads}",
+                fix='leave num_kv_heads out, or mechanism="grouped_query"',
+            )
 
 
 def check_call(layer: "Attention", x: Tensor, memory: Tensor | None, cache: Cache | None) -> None:
