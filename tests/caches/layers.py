@@ -4,7 +4,7 @@ import torch
 
 from attnkit.catalog import all_mechanisms, find
 from attnkit.layers.attention import Attention
-from attnkit.mechanism import Sizes, learned
+from attnkit.mechanism import Sizes, learned, projections
 
 LENGTH = 7  # what the examples are made for
 CHUNKS = ([1] * LENGTH, [3, 1, 3], [LENGTH])
@@ -25,10 +25,16 @@ def decodes(name, options):
     return bound.mechanism.settles and bound.is_causal(tensors, sizes)
 
 
+def kv_heads(name):
+    """3 for a mechanism that lets its layer choose."""
+    free = any(part.heads == "num_kv_heads" for part in projections(find(name).parts))
+    return {"num_kv_heads": 3} if free else {}
+
+
 def layer_of(name, options=None, **more):
     """A layer in float64 whose learned numbers are moved from where they start."""
     torch.manual_seed(1)
-    layer = Attention(24, 6, mechanism=name, num_kv_heads=3, **more, **(options or {})).double()
+    layer = Attention(24, 6, mechanism=name, **kv_heads(name), **more, **(options or {})).double()
     with torch.no_grad():
         for parameter in layer.learned_tensors.values():
             parameter += 0.5 * torch.randn_like(parameter)

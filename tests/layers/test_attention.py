@@ -14,7 +14,7 @@ from attnkit.converters import Table
 from attnkit.layers.attention import Attention
 from attnkit.positions import Rotary
 from attnkit.rule import Rule
-from tests.caches.layers import LENGTH, decodes, every_example, layer_of, tokens
+from tests.caches.layers import LENGTH, decodes, every_example, kv_heads, layer_of, tokens
 
 EXAMPLES = [pytest.param(name, options, id=label) for label, name, options in every_example()]
 ABOUT_A_CALL = [
@@ -104,7 +104,7 @@ def test_copies_by_every_way_give_the_same(name, options):
     saved = io.BytesIO()
     torch.save(layer, saved)
     saved.seek(0)
-    fresh = Attention(24, 6, mechanism=name, num_kv_heads=3, **options).double().eval()
+    fresh = Attention(24, 6, mechanism=name, **kv_heads(name), **options).double().eval()
     assert list(fresh.state_dict()) == list(layer.state_dict())
     fresh.load_state_dict(layer.state_dict())
     with torch.no_grad():

@@ -76,7 +76,7 @@ def made(**options):
         (
             {"mechanism": "rotary", "positions": Rotary()},
             OptionError,
-            r"rotary turns query and key .*\n  fix: leave",
+            r"rotary has no place for positions.*\n  fix: leave",
         ),
         (
             {"mechanism": Rule(positions=Rotary()), "positions": Rotary()},
