@@ -1,6 +1,6 @@
 # Every target installs what it needs into .venv first, once; a change to pyproject.toml or constraints.txt installs again.
 .DEFAULT_GOAL := help
-.PHONY: help setup learn test test-kernels lint book check-book bench clean
+.PHONY: help setup learn test test-kernels lint book check-book docs bench clean
 
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
@@ -53,9 +53,15 @@ book: $(STAMP) ## execute the chapters of book/ and write attention.ipynb
 check-book: $(STAMP) ## say whether attention.ipynb is what the chapters of book/ make
 	$(BIN)/python book/build.py --check
 
+docs: $(STAMP) ## build the site into docs/build/html; every mechanism has a page, and no network is needed to read it
+	$(BIN)/python -c 'import sphinx, myst_nb, sphinx_book_theme' 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m sphinx -b html --fail-on-warning --keep-going -q -d docs/build/doctrees docs docs/build/html
+	@echo "open docs/build/html/index.html"
+
 bench: $(STAMP) ## measure what is claimed about speed and memory
 	@for program in benchmarks/[a-z]*.py; do echo "$$program"; $(BIN)/python $$program || exit 1; done
 
 clean: ## remove .venv and what the tools left behind
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist docs/build docs/mechanisms docs/api docs/tutorial.ipynb
+	rm -rf .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

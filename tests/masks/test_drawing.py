@@ -27,7 +27,10 @@ def test_few_pairs_have_a_mark_each():
 
 
 def test_one_query_is_no_queries():
-    assert drawn(masks.causal, 1, 3)[:2] == ["causal: 1 query down, 3 keys across", "keeps 3 of 3 pairs (100 %)"]
+    assert drawn(masks.causal, 1, 3)[:2] == [
+        "causal: 1 query down, 3 keys across",
+        "keeps 3 of 3 pairs (100 %)",
+    ]
     assert "causal: 3 queries, 1 key" in masks.causal.show(3, 1)._repr_html_()
 
 
