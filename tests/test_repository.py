@@ -35,6 +35,8 @@ PACKAGES = [
     "attnkit.learn",
     "attnkit.masks",
     "attnkit.mechanism",
+    "attnkit.models",
+    "attnkit.models.loading",
     "attnkit.normalizers",
     "attnkit.positions",
     "attnkit.recurrence",
@@ -42,9 +44,7 @@ PACKAGES = [
     "attnkit.viewer",
 ]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-OPTIONAL = (
-    "matplotlib jupyterlab IPython ipykernel tokenizers safetensors transformers ray sphinx click beartype"
-)
+OPTIONAL = "matplotlib jupyterlab IPython ipykernel tokenizers safetensors gguf transformers ray sphinx click beartype"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
