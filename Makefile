@@ -1,6 +1,6 @@
 # Every target installs what it needs into .venv first, once; a change to pyproject.toml or constraints.txt installs again.
 .DEFAULT_GOAL := help
-.PHONY: help setup learn test test-kernels lint book check-book docs bench clean
+.PHONY: help setup learn test test-kernels test-mutants lint book check-book docs bench clean
 
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## install attnkit, its tools and the small trained model into .venv
 
@@ -35,11 +35,14 @@ learn: $(STAMP) ## open the tutorial in JupyterLab; make learn ARGS="--port 8899
 	@$(BIN)/attnkit learn $(ARGS)
 
 test: $(STAMP) ## run every test, then those that check shapes and types while they run
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest --jaxtyping-packages=attnkit,beartype.beartype -m "not messages and not slow and not compiled and not exhaustive"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --jaxtyping-packages=attnkit,beartype.beartype -m "not messages and not slow and not compiled and not exhaustive"
 
 test-kernels: $(STAMP) ## compile a FlexAttention kernel for each rule of the matrix and test it: two minutes
-	$(BIN)/python -m pytest -m exhaustive tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m exhaustive tests/test_matrix.py
+
+test-mutants: $(STAMP) ## check every planted fault at level full with three seeds, and print the table: ten minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m exhaustive tests/conformance
 
 lint: $(STAMP) ## style, types, and the direction of imports
 	$(BIN)/ruff check

@@ -175,7 +175,11 @@ def test_a_mask_for_another_batch_is_refused_before_anything_is_computed():
 
 
 @pytest.mark.messages
-@pytest.mark.parametrize("normalizer", [Evenly(), Sigmoid(), Softmax(sink=torch.zeros(3))], ids=repr)
+@pytest.mark.parametrize(
+    "normalizer",
+    [Evenly(), Sigmoid(), Softmax(sink=torch.zeros(3))],
+    ids=lambda normalizer: type(normalizer).__name__,
+)
 def test_entropy_of_rows_that_do_not_sum_to_one_is_refused(normalizer):
     query, key, _ = inputs()
     with pytest.raises(OptionError, match=r"rows that sum to one(?s:.*)received\(\) and pooled\(\)"):

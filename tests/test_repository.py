@@ -28,6 +28,7 @@ PACKAGES = [
     "attnkit",
     "attnkit.atlas",
     "attnkit.caches",
+    "attnkit.conformance",
     "attnkit.converters",
     "attnkit.inspection",
     "attnkit.layers",

@@ -2,8 +2,9 @@
 
 from importlib.metadata import version
 
-from attnkit import caches, converters, masks, normalizers, positions, recurrence, scores
+from attnkit import caches, converters, masks, models, normalizers, positions, recurrence, scores
 from attnkit.catalog import all_mechanisms, find
+from attnkit.conformance.running import check
 from attnkit.errors import (
     AttentionError,
     BackendError,
@@ -46,9 +47,11 @@ __all__ = [
     "UnknownNameError",
     "all_mechanisms",
     "caches",
+    "check",
     "converters",
     "find",
     "masks",
+    "models",
     "normalizers",
     "positions",
     "recurrence",

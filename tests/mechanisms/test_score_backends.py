@@ -8,7 +8,7 @@ import torch
 from attnkit.catalog import find
 from attnkit.laws import Trial
 from attnkit.mechanism import sizes_of
-from attnkit.mechanism.signatures import chosen, taken
+from attnkit.mechanism.signatures import picked, taken
 
 PREPARED = ["multiplicative", "cosine", "gaussian", "qk_norm", "rotary"]
 EVERY = [*PREPARED, "unscaled", "alibi", "t5_relative", "forgetting", "softcap"]
@@ -25,7 +25,7 @@ def run(name, backend, leaves):
     mechanism, sizes = find(name), sizes_of(leaves["query"], leaves["key"])
     bound = mechanism.bind(mechanism.examples[0])
     tensors = bound.prepared(leaves, sizes, q_start=30)
-    rule = mechanism.rule(**chosen(taken(mechanism.rule), vars(sizes) | dict(bound.options) | tensors))
+    rule = mechanism.rule(**picked(taken(mechanism.rule), vars(sizes) | dict(bound.options) | tensors))
     rule = replace(rule, positions=None)  # they have acted when the tensors were prepared
     return rule(tensors["query"], tensors["key"], tensors["value"], q_start=30, backend=backend)
 

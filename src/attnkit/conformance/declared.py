@@ -1,0 +1,99 @@
+"""What is said of a target: it is tested. What is not said is found out where it can be, and described."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from attnkit.errors import OptionError, unknown_name
+from attnkit.shapes import check_dropout
+
+POSITIONS = ("rotary", "alibi", "relative", "absolute")
+LEVELS = ("basic", "full", "strict")
+
+Call = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Declared:
+    """What is said of a target; the arguments of `check`.
+
+    Attributes:
+        d_in: numbers of a token; found by the projections when not given.
+        memory_dim: numbers of a token of the memory; `d_in` when not given.
+        causal: whether a token may not read later ones.
+        window: how many tokens each reads, its own included; None for all.
+        mask: False where it takes no mask; None finds out.
+        cache: False where it takes no cache; None finds out.
+        num_heads: heads of the query; found where it can be.
+        num_kv_heads: heads of key and value; as many as `num_heads` when not given.
+        dropout: the probability that it was built with; None finds out.
+        positions: "rotary", "alibi", "relative", "absolute", or None for none or unknown.
+        scale: what scores are multiplied by; 1/sqrt(head_dim), or what a library's own design is, when not given.
+        softcap: what scores are capped at; None finds out.
+        normalised: whether the weights of a query sum to one; False for sinks, sigmoids and the like.
+        cross: whether it reads a memory; False where it can't.
+        projections: the names of the submodules of query, key, value and output; found by name and shape otherwise.
+        call: how it is called, `call(module, x, memory, keep, cache)`; found by its signature otherwise.
+        level: "basic", "full" or "strict".
+        expected: checks that are known to fail, each with the reason.
+        limit_seconds: when the checks that are left are skipped; 60, 600 or 1800 by level when not given.
+        seed: of all inputs.
+
+    Raises:
+        OptionError: a value means nothing.
+        UnknownNameError: there are no such positions, or no such level.
+    """
+
+    d_in: int | None = None
+    memory_dim: int | None = None
+    causal: bool = False
+    window: int | None = None
+    mask: bool | None = None
+    cache: bool | None = None
+    num_heads: int | None = None
+    num_kv_heads: int | None = None
+    dropout: float | None = None
+    positions: str | None = None
+    scale: float | None = None
+    softcap: float | None = None
+    normalised: bool | None = None
+    cross: bool = False
+    projections: Mapping[str, str] | None = None
+    call: Call | None = None
+    level: str = "basic"
+    expected: Mapping[str, str] = field(default_factory=dict)
+    limit_seconds: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("d_in", "memory_dim", "window", "num_heads", "num_kv_heads"):
+            number = getattr(self, name)
+            if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+                raise OptionError(
+                    where="check", what=f"{name} is 1, 2, 3, ...; got {number!r}", fix=f"{name}=4"
+                )
+        for name in ("scale", "softcap", "limit_seconds"):
+            number = getattr(self, name)
+            if number is not None and (isinstance(number, bool) or not number > 0):
+                raise OptionError(
+                    where="check", what=f"{name} is a number above 0; got {number!r}", fix=f"{name}=0.5"
+                )
+        if self.positions is not None and self.positions not in POSITIONS:
+            raise unknown_name("check", "kind of positions", self.positions, POSITIONS)
+        if self.level not in LEVELS:
+            raise unknown_name("check", "level", self.level, LEVELS)
+        if self.dropout is not None:
+            check_dropout("check", self.dropout, fix="dropout=0.1, as the module was built")
+        if self.num_heads and self.num_kv_heads and self.num_heads % self.num_kv_heads:
+            raise OptionError(
+                where="check",
+                what=f"{self.num_heads} query heads cannot share num_kv_heads={self.num_kv_heads} evenly",
+                fix=f"num_kv_heads divides {self.num_heads}",
+            )
+        for check, reason in self.expected.items():
+            if not isinstance(reason, str) or not reason:
+                raise OptionError(
+                    where="check",
+                    what=f"expected says for each check why it may fail; got {reason!r} for {check!r}",
+                    fix=f'expected={{"{check}": "the paper leaves it out"}}',
+                )
