@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from attnkit.conformance.case import LENGTH, ROUNDING, Case, Check
-from attnkit.conformance.declared import LEVELS
 from attnkit.conformance.claims import normalised
+from attnkit.conformance.declared import LEVELS
 from attnkit.conformance.findings import Finding
 from attnkit.conformance.relations.reads import MILD, Source, apart, attempted
 from attnkit.conformance.relations.watching import Poisoned
