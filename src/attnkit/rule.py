@@ -16,6 +16,7 @@ from attnkit.inputs import check_inputs, check_scale
 from attnkit.inspection import Inspection
 from attnkit.masks.mask import instead_of
 from attnkit.positions import Positions
+from attnkit.positions.position import numbered
 from attnkit.request import Request
 from attnkit.scores import ScoreStep
 from attnkit.shapes import Context, Key, Query, Value, check_dropout
@@ -179,8 +180,8 @@ class Rule:
         _check_call(q_start, generator)
         start = key.shape[-2] - query.shape[-2] if q_start is None else q_start
         if self.positions is not None:
-            query = self.positions.rotate(query, _numbered(query, start))
-            key = self.positions.rotate(key, _numbered(key, 0))
+            query = self.positions.rotate(query, numbered(query, start))
+            key = self.positions.rotate(key, numbered(key, 0))
         scale = query.shape[-1] ** -0.5 if self.scale is None else self.scale
         if scale <= 0:
             # fused kernels scale what they have hidden as well, and -inf times such a number is no -inf
@@ -212,10 +213,6 @@ def _check_call(q_start: object, generator: object) -> None:
             what=f"generator is a torch.Generator, which dropout draws from; got {generator!r}",
             fix="generator=torch.Generator().manual_seed(3)",
         )
-
-
-def _numbered(tokens: Tensor, start: int) -> Tensor:
-    return torch.arange(start, start + tokens.shape[-2], device=tokens.device)
 
 
 def _told(rule: Rule, request: Request) -> str:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attnkit.masks import Mask
-from attnkit.mechanism import Bound, Mechanism, Projected, Sizes, learned, projections, sizes_of
+from attnkit.mechanism import Bound, Mechanism, Projected, Sizes, learned, projections, shared, sizes_of
 
 D_VALUE = 8
 
@@ -97,7 +97,7 @@ class Trial:
         """The values mixed by the weights, and finished as the mechanism does."""
         tensors, sizes, _ = self._prepared()
         weights, value = self.weights, tensors["value"]
-        mixed = weights @ value.repeat_interleave(weights.shape[-3] // value.shape[-3], -3)
+        mixed = weights @ shared(value, weights.shape[-3])
         return self.bound.finished(mixed, tensors, sizes)
 
     def map(self, change: Callable[[str, Tensor], Tensor]) -> "Trial":

@@ -21,6 +21,7 @@ from attnkit.layers.teaching import merge_heads, split_heads
 from attnkit.masks import Mask
 from attnkit.mechanism import Mechanism, Projected, Sizes, learned, projections
 from attnkit.positions import Positions
+from attnkit.positions.position import numbered
 from attnkit.rule import Rule
 from attnkit.shapes import Memory, Output, Tokens
 
@@ -169,8 +170,8 @@ class Attention(nn.Module):
         tensors = self.bound.prepared(tensors, self.sizes, q_start=q_start, kv_start=kv_start)
         if self.positions is not None:
             query, key = tensors["query"], tensors["key"]
-            tensors["query"] = self.positions.rotate(query, _numbered(query, q_start))
-            tensors["key"] = self.positions.rotate(key, _numbered(key, kv_start))
+            tensors["query"] = self.positions.rotate(query, numbered(query, q_start))
+            tensors["key"] = self.positions.rotate(key, numbered(key, kv_start))
         return tensors
 
     def _attended(
@@ -290,7 +291,3 @@ class Attention(nn.Module):
         return ", ".join(
             told + [f"{name}={value!r}" for name, value in {**more, **self.bound.options}.items()]
         )
-
-
-def _numbered(tokens: Tensor, start: int) -> Tensor:
-    return torch.arange(start, start + tokens.shape[-2], device=tokens.device)

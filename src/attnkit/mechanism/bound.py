@@ -17,6 +17,7 @@ from attnkit.masks import Mask
 from attnkit.mechanism.keeping import tokens_kept
 from attnkit.mechanism.parts import Sizes
 from attnkit.mechanism.signatures import picked, taken
+from attnkit.positions.position import numbered
 from attnkit.recurrence import Recurrence
 from attnkit.rule import Rule
 
@@ -73,15 +74,15 @@ class Bound:
         """
         if self.mechanism.prepare is not None:
             places = {
-                "q_pos": _numbered(tensors["query"], q_start),
-                "kv_pos": _numbered(tensors["key"], kv_start),
+                "q_pos": numbered(tensors["query"], q_start),
+                "kv_pos": numbered(tensors["key"], kv_start),
             }
             given = self._given(tensors, sizes) | places
             tensors = tensors | self.mechanism.prepare(**picked(self._prepare_takes, given))
         if self.mechanism.rule is not None and (positions := self.rule(tensors, sizes).positions):
             query, key = tensors["query"], tensors["key"]
-            turned = {"query": positions.rotate(query, _numbered(query, q_start))}
-            tensors = tensors | turned | {"key": positions.rotate(key, _numbered(key, kv_start))}
+            turned = {"query": positions.rotate(query, numbered(query, q_start))}
+            tensors = tensors | turned | {"key": positions.rotate(key, numbered(key, kv_start))}
         return tensors
 
     def attended(
@@ -221,7 +222,3 @@ class Bound:
 
     def _given(self, tensors: Tensors, sizes: Sizes) -> dict[str, Any]:
         return {**vars(sizes), **self.options, **tensors}
-
-
-def _numbered(tokens: Tensor, start: int) -> Tensor:
-    return torch.arange(start, start + tokens.shape[-2], device=tokens.device)

@@ -6,6 +6,7 @@ weights = normalizer(scores, kept(mask, scores, q_start));    context = mixed(we
 from torch import Tensor
 from torch.nn.functional import dropout as dropped
 
+from attnkit.backends.eager import each_head
 from attnkit.errors import OptionError
 from attnkit.masks import Mask
 from attnkit.positions import Positions
@@ -15,8 +16,7 @@ from attnkit.shapes import Context, Keep, Scores, Value, Weights
 
 def shared(tensor: Tensor, num_heads: int) -> Tensor:
     """One entry for each of `num_heads` query heads: head h reads kv head `h // (num_heads // kv_heads)`."""
-    kv_heads = tensor.shape[-3]
-    return tensor if kv_heads == num_heads else tensor.repeat_interleave(num_heads // kv_heads, dim=-3)
+    return each_head(tensor, num_heads // tensor.shape[-3])
 
 
 def kept(mask: Mask, scores: Scores, q_start: int) -> Keep:

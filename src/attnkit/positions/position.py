@@ -29,6 +29,11 @@ class Positions(ABC):
         """
 
 
+def numbered(x: Tensor, start: int) -> Places:
+    """The positions (len,) of vectors `*batch heads len width` that stand one after another from `start` on."""
+    return torch.arange(start, start + x.shape[-2], device=x.device)
+
+
 def check_positions(where: str, x: Tensor, positions: Tensor) -> None:
     """Refuse `positions` that are not one whole number for each vector of `x`.
 
