@@ -7,6 +7,7 @@ from attnkit.models.embedding import Embedding
 from attnkit.models.encoder import Encoder
 from attnkit.models.encoder_decoder import EncoderDecoder, Reading
 from attnkit.models.generation import GREEDY, Beams, Choice, beam_search, generate, stream
+from attnkit.models.loading import load, load_tokenizer
 from attnkit.models.parts import FeedForward
 from attnkit.models.session import Session
 from attnkit.models.vision import VisionTransformer
@@ -27,5 +28,7 @@ __all__ = [
     "VisionTransformer",
     "beam_search",
     "generate",
+    "load",
+    "load_tokenizer",
     "stream",
 ]
