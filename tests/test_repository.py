@@ -30,6 +30,7 @@ PACKAGES = [
     "attnkit.caches",
     "attnkit.conformance",
     "attnkit.converters",
+    "attnkit.hf",
     "attnkit.inspection",
     "attnkit.layers",
     "attnkit.laws",

@@ -2,7 +2,7 @@
 
 from importlib.metadata import version
 
-from attnkit import caches, converters, masks, models, normalizers, positions, recurrence, scores
+from attnkit import caches, converters, hf, masks, models, normalizers, positions, recurrence, scores
 from attnkit.catalog import all_mechanisms, find
 from attnkit.conformance.running import check
 from attnkit.errors import (
@@ -50,6 +50,7 @@ __all__ = [
     "check",
     "converters",
     "find",
+    "hf",
     "masks",
     "models",
     "normalizers",
