@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from attnkit.conformance.case import ROUNDING, Case, Check, Skip
 from attnkit.conformance.claims import from_a_library, normalised
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import SHARES
 from attnkit.conformance.relations.positions import run_order
 
 LENGTH = 5
@@ -81,4 +82,4 @@ def _unnamed(case: Case) -> str:
     return "softmax-wrong-axis" if case.off(middle, straight) <= ROUNDING else "softmax-missing"
 
 
-CHECKS = (Check("constant", "basic", run_constant, "equal tokens give what one of them gives"),)
+CHECKS = (Check("constant", "basic", run_constant, "equal tokens give what one of them gives", SHARES),)

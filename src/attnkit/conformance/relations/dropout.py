@@ -14,6 +14,7 @@ from torch import Tensor
 from attnkit.conformance.adapters.functions import AroundFunction
 from attnkit.conformance.case import ROUNDING, Case, Check
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import BATCHES
 from attnkit.conformance.relations.reads import MILD
 from attnkit.conformance.relations.watching import Drop, Dropping
 
@@ -241,6 +242,6 @@ CHECKS = (
         "basic",
         run_dropout,
         "dropout acts in training, on each weight by itself, after the softmax, and what it keeps is rescaled",
-        "attention.ipynb, Many sentences at once, and forgetting on purpose",
+        BATCHES,
     ),
 )

@@ -12,6 +12,7 @@ from torch import Tensor
 from attnkit.conformance.case import Case, Check, Skip
 from attnkit.conformance.claims import need_own
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import HEADS
 from attnkit.conformance.probe import probe_of
 from attnkit.conformance.readings import SURE, pairs, value_map
 
@@ -224,6 +225,6 @@ CHECKS = (
         "basic",
         run_heads,
         "each head has its own numbers of query, key, value and context",
-        "attention.ipynb, More heads",
+        HEADS,
     ),
 )

@@ -11,6 +11,7 @@ from torch import Tensor
 from attnkit.conformance.case import LENGTH, ROUNDING, Case, Check
 from attnkit.conformance.claims import from_a_library
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import FUTURE
 from attnkit.conformance.relations.leaks import why_future
 from attnkit.conformance.relations.patterns import band, holes, in_words, is_band
 from attnkit.conformance.relations.reads import MILD, Source, apart, attempted, by_gradients, moved
@@ -156,6 +157,6 @@ CHECKS = (
         "basic",
         run_influence,
         "an output depends on the tokens that it may read, and on no others",
-        "attention.ipynb, Hiding the future",
+        FUTURE,
     ),
 )

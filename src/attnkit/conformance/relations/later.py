@@ -7,6 +7,7 @@ from torch import Tensor
 
 from attnkit.conformance.case import ROUNDING, Case, Check
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import PADDING
 from attnkit.conformance.relations.reads import Source, apart, attempted
 from attnkit.conformance.relations.walking import mask_for
 
@@ -91,14 +92,14 @@ CHECKS = (
         "basic",
         run_stale,
         "a call's mask is its own, whatever was given before",
-        "attention.ipynb, Padding",
+        PADDING,
     ),
     Check(
         "left_padding",
         "basic",
         run_left_padding,
         "with relative positions, hidden tokens before a text change nothing",
-        "attention.ipynb, Padding",
+        PADDING,
     ),
-    Check("nan_padding", "strict", run_nan_padding, "hidden tokens may hold nan or infinity"),
+    Check("nan_padding", "strict", run_nan_padding, "hidden tokens may hold nan or infinity", PADDING),
 )

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from attnkit.conformance.case import ROUNDING, Case, Check
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import MEMORY, PADDING
 from attnkit.conformance.relations.padding import let_through
 from attnkit.conformance.relations.reads import MILD, QUERIES, Source, apart, attempted, by_gradients, moved
 
@@ -115,13 +116,13 @@ CHECKS = (
         "basic",
         run_memory,
         "each output reads each token of its memory, however long that is",
-        "attention.ipynb, Attention to another text",
+        MEMORY,
     ),
     Check(
         "memory_padding",
         "basic",
         run_memory_padding,
         "outputs do not depend on tokens of the memory that a mask hides",
-        "attention.ipynb, Padding",
+        PADDING,
     ),
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attnkit.conformance.case import ROUNDING, Case, Check
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import PADDING
 from attnkit.conformance.relations.leaks import why_hidden
 from attnkit.conformance.relations.reads import MILD, Source, apart, attempted, by_gradients, moved
 from attnkit.conformance.relations.walking import PATHS, elsewhere, mask_for, wrong
@@ -251,13 +252,13 @@ CHECKS = (
         "basic",
         run_padding,
         "outputs of kept tokens do not depend on tokens that a mask hides, and still on those that it keeps",
-        "attention.ipynb, Padding",
+        PADDING,
     ),
     Check(
         "neutral_mask",
         "basic",
         run_neutral,
         "a mask that keeps everything changes nothing",
-        "attention.ipynb, Padding",
+        PADDING,
     ),
 )

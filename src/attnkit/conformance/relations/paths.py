@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from attnkit.conformance.case import ROUNDING, Case, Check
 from attnkit.conformance.declared import LEVELS
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import FUTURE
 from attnkit.conformance.relations.reads import Source
 from attnkit.conformance.relations.walking import BASE, PATHS, Path, allowed, wrong
 
@@ -72,6 +73,6 @@ CHECKS = (
         "basic",
         run_paths,
         "masks act in training as in evaluation, at any batch and length, with and without weights asked for",
-        "attention.ipynb, Hiding the future",
+        FUTURE,
     ),
 )

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from attnkit.conformance.case import ROUNDING, Case, Check, Skip
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import ORDER
 from attnkit.conformance.probe import Probe, probe_of
 from attnkit.conformance.readings import kind_of_scores, value_map
 from attnkit.conformance.relations.heads import head_sizes
@@ -185,13 +186,13 @@ def run_order(case: Case) -> Iterator[Finding]:
 
 
 CHECKS = (
-    Check("order", "basic", run_order, "declared positions tell an order of tokens from another"),
+    Check("order", "basic", run_order, "declared positions tell an order of tokens from another", ORDER),
     Check(
         "positions",
         "basic",
         run_positions,
         "positions act on scores, by distance",
-        "attention.ipynb, Where a token is",
+        ORDER,
     ),
-    Check("far", "full", run_far, "far positions are told apart as near ones are"),
+    Check("far", "full", run_far, "far positions are told apart as near ones are", ORDER),
 )

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from attnkit.conformance.case import Case, Check
 from attnkit.conformance.claims import need_own, normalised
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import ROLES
 from attnkit.conformance.probe import Probe, probe_of
 
 NONE = 1e-9  # of the largest gradient of the module: a gradient that is none but for rounding
@@ -217,7 +218,9 @@ def _moves(probe: Probe, base: Tensor, drawn: Tensor, key: Tensor, value: Tensor
 
 
 CHECKS = (
-    Check("unused", "basic", run_unused, "every projection gets a gradient"),
-    Check("inputs", "basic", run_inputs, "queries are made of the tokens, keys and values of the memory"),
-    Check("roles", "basic", run_roles, "a query asks for itself, over the keys of others"),
+    Check("unused", "basic", run_unused, "every projection gets a gradient", ROLES),
+    Check(
+        "inputs", "basic", run_inputs, "queries are made of the tokens, keys and values of the memory", ROLES
+    ),
+    Check("roles", "basic", run_roles, "a query asks for itself, over the keys of others", ROLES),
 )

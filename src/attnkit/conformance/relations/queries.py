@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from attnkit.conformance.case import ROUNDING, Case, Check
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import MEMORY
 
 LENGTH = 5
 
@@ -53,5 +54,6 @@ CHECKS = (
         "basic",
         run_equal_lengths,
         "a query's output is the same with as many queries as there are tokens in the memory, and with more",
+        MEMORY,
     ),
 )

@@ -12,6 +12,7 @@ from torch import Tensor
 from attnkit.conformance.case import ROUNDING, Case, Check
 from attnkit.conformance.declared import LEVELS
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import BATCHES
 from attnkit.conformance.relations.reads import Source, apart, attempted
 from attnkit.conformance.relations.walking import BASE, PATHS, Path, walked
 from attnkit.conformance.relations.watching import Dropping
@@ -146,7 +147,7 @@ CHECKS = (
         "basic",
         run_samples,
         "a sample's output is the same alone and in a batch",
-        "attention.ipynb, Many sentences at once, and forgetting on purpose",
+        BATCHES,
     ),
     Check("determinism", "basic", run_determinism, "two equal calls in evaluation give the same output"),
 )

@@ -11,6 +11,7 @@ import torch
 from attnkit.conformance.case import ROUNDING, Case, Check
 from attnkit.conformance.claims import from_a_library
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import SCALE
 from attnkit.conformance.probe import Probe, probe_of
 from attnkit.conformance.readings import SURE, at_the_end, dot, kind_of_scores, pairs
 from attnkit.conformance.relations.heads import head_sizes
@@ -164,6 +165,6 @@ CHECKS = (
         "basic",
         run_scale,
         "scores are query times key times 1/sqrt(head_dim)",
-        "attention.ipynb, Why divide by a root",
+        SCALE,
     ),
 )

@@ -12,6 +12,7 @@ from torch import Tensor
 from attnkit.conformance.case import ROUNDING, Case, Check
 from attnkit.conformance.claims import normalised
 from attnkit.conformance.findings import Finding
+from attnkit.conformance.lessons import SHARES
 from attnkit.conformance.probe import Probe, probe_of
 from attnkit.conformance.readings import value_map
 from attnkit.conformance.relations.heads import scrambled
@@ -151,6 +152,6 @@ CHECKS = (
         "basic",
         run_rows,
         "the weights of a query sum to one",
-        "attention.ipynb, Weights that sum to one",
+        SHARES,
     ),
 )

@@ -1,0 +1,11 @@
+"""Where the tutorial teaches what a check looks for, by the number and the title of the section."""
+
+SHARES = "attention.ipynb, section 3, From scores to shares: the softmax"
+ORDER = "attention.ipynb, section 6, Dog bites man, man bites dog: who is where?"
+ROLES = "attention.ipynb, section 7, Asking and answering differ"
+SCALE = "attention.ipynb, section 8, Long vectors shout, and training goes deaf: divide"
+FUTURE = "attention.ipynb, section 10, Hiding the future"
+BATCHES = "attention.ipynb, section 11, Many sentences at once, and forgetting on purpose"
+PADDING = "attention.ipynb, section 12, Sentences of unequal length: is padding harmless?"
+HEADS = "attention.ipynb, section 13, Why many heads: two questions need two"
+MEMORY = "attention.ipynb, section 16, Where next: one sentence asks another"
