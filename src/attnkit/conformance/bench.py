@@ -81,8 +81,9 @@ def outcome(mutant: Mutant, *, level: str = "full", seed: int = 0) -> Outcome:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         target = mutant.make()
+    said: dict[str, Any] = {**mutant.said, "level": level, "seed": seed}
     try:
-        report = check(target, **{**mutant.said, "level": level, "seed": seed})
+        report = check(target, **said)
         fault, told = report.fault, report.diagnosis
     except Exception as trouble:  # whatever stops a check
         fault, told = None, f"{type(trouble).__name__}: {trouble}"

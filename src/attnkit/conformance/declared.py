@@ -1,8 +1,12 @@
-"""What is said of a target: it is tested. What is not said is found out where it can be, and described."""
+"""What is said of a target: it is tested. What is not said is found out where it can be, and described.
 
+`Declared` holds what each argument means and is by default; `Said` lists the same for editors, `explicit` for help().
+"""
+
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, TypedDict, TypeVar, get_type_hints
 
 from attnkit.errors import OptionError, unknown_name
 from attnkit.shapes import check_dropout
@@ -11,6 +15,32 @@ POSITIONS = ("rotary", "alibi", "relative", "absolute")
 LEVELS = ("basic", "full", "strict")
 
 Call = Callable[..., Any]
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class Said(TypedDict, total=False):
+    """The arguments of `check` by name, as `Declared` has them."""
+
+    d_in: int | None
+    memory_dim: int | None
+    causal: bool
+    window: int | None
+    mask: bool | None
+    cache: bool | None
+    num_heads: int | None
+    num_kv_heads: int | None
+    dropout: float | None
+    positions: str | None
+    scale: float | None
+    softcap: float | None
+    normalised: bool | None
+    cross: bool
+    projections: Mapping[str, str] | None
+    call: Call | None
+    level: str
+    expected: Mapping[str, str]
+    limit_seconds: float | None
+    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,3 +127,35 @@ class Declared:
                     what=f"expected says for each check why it may fail; got {reason!r} for {check!r}",
                     fix=f'expected={{"{check}": "the paper leaves it out"}}',
                 )
+
+
+def declared_by(said: Mapping[str, Any]) -> Declared:
+    """What was said, by the names of arguments.
+
+    Raises:
+        OptionError: a value means nothing.
+        UnknownNameError: there is no such argument, no such positions, or no such level.
+    """
+    names = [one.name for one in fields(Declared)]
+    for name in said:
+        if name not in names:
+            raise unknown_name("check", "argument", name, names)
+    return Declared(**said)
+
+
+def explicit(function: _Function) -> _Function:
+    """The function, whose `**said` is told argument by argument to help() and whoever else asks for its signature."""
+    known = inspect.signature(function)
+    kinds, types = inspect.Parameter, get_type_hints(Declared)
+    before = [one for one in known.parameters.values() if one.kind is not kinds.VAR_KEYWORD]
+    told = [
+        kinds(one.name, kinds.KEYWORD_ONLY, default=_usual(one), annotation=types[one.name])
+        for one in fields(Declared)
+    ]
+    signature = known.replace(parameters=[*before, *told])
+    function.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
+    return function
+
+
+def _usual(one: Field[Any]) -> Any:
+    return one.default if one.default_factory is MISSING else one.default_factory()

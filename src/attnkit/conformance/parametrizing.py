@@ -10,11 +10,11 @@ All checks are made once, by the first of these tests: later checks use what ear
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Unpack
 
 from torch import nn
 
-from attnkit.conformance.declared import LEVELS, Declared
+from attnkit.conformance.declared import LEVELS, Said, declared_by, explicit
 from attnkit.conformance.relations import CHECKS
 from attnkit.conformance.report import FaultError, Report
 from attnkit.conformance.running import check
@@ -58,7 +58,8 @@ class OneCheck:
         return self.name
 
 
-def parametrize(target: object, **said: Any) -> Any:
+@explicit
+def parametrize(target: object, **said: Unpack[Said]) -> Any:
     """A decorator that gives a test each check of a level, as its only argument.
 
     Args:
@@ -68,6 +69,7 @@ def parametrize(target: object, **said: Any) -> Any:
     Raises:
         MissingExtraError: pytest is not installed.
         OptionError: a value means nothing.
+        UnknownNameError: there is no such argument, level or kind of positions.
 
     Example:
         >>> @parametrize(lambda: nn.MultiheadAttention(24, 4), num_heads=4)
@@ -75,7 +77,7 @@ def parametrize(target: object, **said: Any) -> Any:
         ...     one_check()
     """
     pytest = need("pytest", extra="test", where="conformance.parametrize")
-    level = Declared(**said).level
+    level = declared_by(said).level
     report = functools.cache(lambda: check(_made(target), **said))
     names = [one.name for one in CHECKS if LEVELS.index(one.level) <= LEVELS.index(level)]
 

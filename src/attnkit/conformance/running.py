@@ -2,13 +2,13 @@
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Unpack
 
 import torch
 
 from attnkit.conformance.adapters import subject_of, told_of
 from attnkit.conformance.case import Case, Check, Skip
-from attnkit.conformance.declared import LEVELS, Declared
+from attnkit.conformance.declared import LEVELS, Declared, Said, declared_by, explicit
 from attnkit.conformance.described import in_words
 from attnkit.conformance.diagnosis import diagnosed
 from attnkit.conformance.findings import Finding
@@ -21,13 +21,14 @@ from attnkit.errors import unknown_name
 Made = tuple[list[Finding], tuple[str, ...], dict[str, str]]
 
 
-def check(target: object, **said: Any) -> Report:
+@explicit
+def check(target: object, **said: Unpack[Said]) -> Report:
     """Look for silent faults in a target.
 
     Args:
         target: an `nn.Module` that maps (batch, len, d_in) to (batch, len, d_out), or to a tuple that begins with
             that; or a function of query, key and value on heads.
-        said: what it is said to be, the attributes of `Declared`: d_in, causal, num_heads, ...
+        said: what it is said to be, the attributes of `conformance.Declared`: d_in, causal, num_heads, ...
 
     Returns:
         What was found. The target is as it was, and so are random states and PyTorch's modes. What it prints, and its
@@ -36,13 +37,14 @@ def check(target: object, **said: Any) -> Report:
     Raises:
         TargetError: it cannot be called; the message names the adapter to write.
         OptionError: a value means nothing.
+        UnknownNameError: there is no such argument, level, kind of positions or check.
 
     Example:
         >>> from attnkit import Attention
         >>> check(Attention(24, 4, mechanism="causal"), causal=True).ok
         True
     """
-    began, declared = time.perf_counter(), Declared(**said)
+    began, declared = time.perf_counter(), declared_by(said)
     _check_expected(declared)
     with put_back(), held_back() as printed:
         torch.manual_seed(declared.seed)
