@@ -228,7 +228,7 @@ def test_a_layer_of_another_dtype_is_told():
         ),
         (
             lambda n: (50 * torch.eye(n), torch.eye(n).roll(3, 1)),
-            "Position 3 of 8 reads position 0 most, with 1,",
+            "Position 1 of 8 reads position 6 most, with 1,",
         ),
     ],
 )

@@ -272,9 +272,13 @@ def test_a_mistake_that_stops_on_another_size_has_its_name_and_its_line():
         (
             "multi_head",
             lambda x, q, k, v, out, num_heads: x.flip(1) @ v @ out,
-            "3 changes: the future reaches the past",
+            "changes, which is later",
         ),
-        ("attend", lambda x: x.cumsum(0), "With words 0 and 1 exchanged"),
+        (
+            "attend",
+            lambda x: (x @ x.T).masked_fill(torch.ones(len(x), len(x)).triu(1) > 0, -9.0).softmax(-1) @ x,
+            "With words 0 and 1 exchanged",
+        ),
         ("scores", lambda query, keys: keys @ query + 1, "Twice as long a query"),
         ("previous_word", lambda n: (torch.eye(n), torch.eye(n)), "reads position"),
         ("is_causal", lambda attention, x: len(x) < 0, "of the 3 honest models are called cheats"),

@@ -3,7 +3,7 @@
 1. Before any number: nothing written or returned, an error, no tensor, another dtype or shape.
 2. Equal to the right answer on every input; then what keeps it from being right all the same (see almost.py).
 3. Equal on every input to a mistake that has a name: its sentence.
-4. Otherwise the strongest property that fails, then the first entry that differs.
+4. Otherwise what `attnkit.check` says of it, the strongest property that fails, or the first entry that differs.
 """
 
 import inspect
@@ -16,6 +16,7 @@ from attnkit.learn.agreement import close, same_entries
 from attnkit.learn.almost import almost_right, other_answer
 from attnkit.learn.answers import kind_of
 from attnkit.learn.calling import Failure, is_stub, untouched
+from attnkit.learn.diagnosing import diagnosis
 from attnkit.learn.task import Function, Property, Sample, Task, Wrong
 from attnkit.learn.trials import Trial, sample_of, tried
 from attnkit.learn.verdict import Kind, Verdict
@@ -170,6 +171,9 @@ class _Attempt:
         if again:
             return f"Not right, and {again}"
         sample = self._first_wrong()
+        told = diagnosis(self.task, self.function, sample)
+        if told:
+            return f"{self._so_far()}{told}"
         for holds in self.task.properties:
             broken = _said(holds, sample)
             if broken:

@@ -1,7 +1,8 @@
 """What an exercise is: what to write, on which inputs it is judged, and which mistakes have a name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from attnkit.learn.answers import Answer, TensorAnswer
 
 Function = Callable[..., object]
+OnHeads = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +64,21 @@ class Wrong:
     match: Callable[[Sample], bool] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """How the function of an exercise becomes attention that `attnkit.check` takes.
+
+    Args:
+        setting: where it is tried, as the beginning of a sentence.
+        around: from the function, a module, or a function of query, key and value on heads.
+        said: what `check` is told of it.
+    """
+
+    setting: str
+    around: Callable[[Function], object]
+    said: Mapping[str, Any]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
     """An exercise.
@@ -81,6 +98,7 @@ class Task:
         answer: what kind of thing the function returns.
         properties: what holds for a right answer, the strongest first; each gives a sentence where it fails.
         accepts: recognises a right answer in a sample; without it, the answer must equal that of `right`.
+        whole: the attention that the answer is, or a part of, for what `attnkit.check` says of other mistakes.
     """
 
     name: str
@@ -97,6 +115,7 @@ class Task:
     answer: Answer = field(default_factory=TensorAnswer)
     properties: tuple[Property, ...] = ()
     accepts: Callable[[Sample], bool] | None = None
+    whole: Whole | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from torch.nn.functional import normalize
 
 from attnkit.learn.properties import follows_exchange, no_nan
 from attnkit.learn.task import Draws, Task, Wrong
+from attnkit.learn.tasks.wholes import SENTENCES
 from attnkit.learn.wording import extent, number
 
 _draw = Draws(5)
@@ -112,4 +113,5 @@ def attend(x):
     return weights @ x
 """,
     properties=(no_nan, follows_exchange({0: 0}, 0, "words")),
+    whole=SENTENCES,
 )

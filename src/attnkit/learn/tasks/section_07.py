@@ -54,7 +54,10 @@ def _left_neighbour_is_read(at: Sample) -> str | None:
     """The position that fails worst, with what it reads instead."""
     if _sharp(at):
         return None
-    worst = int(_left(at).argmin()) + 1
+    left = _left(at)
+    worst = (
+        int((left <= 1.0001 * left.min()).nonzero()[0]) + 1
+    )  # the first, where only rounding tells them apart
     most = int(at.got[worst].argmax())
     if at.got[worst, worst - 1] > at.got[worst].max() - 1e-4:
         return (

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from attnkit.learn.agreement import same_entries
 from attnkit.learn.task import Draws, Sample, Task, Wrong
+from attnkit.learn.tasks.wholes import MERGED_BY, SPLIT_BY
 from attnkit.learn.wording import number, shape
 
 _draw = Draws(13)
@@ -101,6 +102,7 @@ def split_heads(x, num_heads):
     heads = x.view(batch, length, num_heads, width // num_heads)
     return heads.transpose(1, 2)
 """,
+    whole=SPLIT_BY,
 )
 
 MERGE_HEADS = Task(
@@ -183,4 +185,5 @@ def merge_heads(context):
     words = context.transpose(1, 2)
     return words.reshape(batch, length, num_heads * head_dim)
 """,
+    whole=MERGED_BY,
 )

@@ -6,6 +6,7 @@ from attnkit.learn.agreement import close
 from attnkit.learn.properties import follows_exchange, largest_leak, no_nan, past_stays
 from attnkit.learn.task import Draws, Sample, Task, Wrong
 from attnkit.learn.tasks.parts import Parts, causal_shares, merge_by_reshape, split_by_view
+from attnkit.learn.tasks.wholes import MANY_HEADS
 from attnkit.learn.wording import number
 
 _draw = Draws(14)
@@ -223,4 +224,5 @@ def multi_head(x, W_query, W_key, W_value, W_out, num_heads):
     return context.reshape(batch, length, num_heads * head_dim) @ W_out
 """,
     properties=(no_nan, past_stays(), follows_exchange({0: 0}, 0, "sentences")),
+    whole=MANY_HEADS,
 )

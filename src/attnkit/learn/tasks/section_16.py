@@ -5,6 +5,7 @@ from torch import Tensor
 
 from attnkit.learn.properties import follows_exchange, no_nan
 from attnkit.learn.task import Draws, Sample, Task, Wrong
+from attnkit.learn.tasks.wholes import OF_MEMORY
 from attnkit.learn.wording import extent, number
 
 _draw = Draws(16)
@@ -209,4 +210,5 @@ def cross_attention(x, memory, W_query, W_key, W_value):
         follows_exchange({1: 0}, None, "words of memory"),
         follows_exchange({0: 0}, 0, "words of x"),
     ),
+    whole=OF_MEMORY,
 )
