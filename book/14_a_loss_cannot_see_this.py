@@ -190,8 +190,8 @@ reads = {title: question_weights(trained[name][0], *one_game[:2]) for name, titl
 viewer.grid(*(viewer.cards(w, card_row, card_row[5::2], title) for title, w in reads.items()), columns=1)
 
 # %% [markdown]
-# Three models pass the cut, and two of those are wrong. Two more tests: does the past stay when the future changes? Does
-# the attention equal ours of section 13, the reference, with the same matrices?
+# Three models pass the cut, two of them wrong. Two more tests: does the past stay when the future changes? Does the
+# attention equal ours, the reference, with the same matrices?
 
 
 # %%
@@ -217,10 +217,10 @@ assert [all(row) for row in verdicts] == [name == "right" for name in trained]
 viewer.table(list(trained), tests, verdicts, title="Which test sees which fault")
 
 # %% [markdown]
-# The loss accuses nobody, and only the last test sees a missing scale.
+# The loss accuses nobody; only the last test sees a missing scale.
 #
 # Now the third test for every pair of places: how strongly does each output (row) move with each input (column)? The
-# future is orange, and should be empty. Four more faults join in.
+# future, orange, should be empty. Four more faults join in.
 
 
 # %%
@@ -257,12 +257,35 @@ faults |= {"merged by reshape": MergedByReshape(right), "split by view": SplitBy
 prints = {name: learn.influence(attention, d_in=32) for name, attention in faults.items()}
 torch.set_num_threads(threads)
 assert [name for name, seen in prints.items() if seen.triu(1).max() < 1e-6] == ["right"]
-viewer.fingerprints(prints, title="Every fault has its fingerprint")
+viewer.fingerprints(prints, title="Every leak has its fingerprint")
 
 # %% [markdown]
-# A reshape in the wrong place leaks through a perfect mask. `learn.xray(your_module)` takes the fingerprint of yours.
+# A reshape in the wrong place leaks through a perfect mask; a missing scale leaves no fingerprint. `attnkit.check` makes
+# dozens of tests, and names the fault:
+
+
+# %%
+import textwrap
+
+import attnkit as ak
+
+
+def tell(name, report):
+    print(f"{name}: {report.fault or 'nothing was found'}")
+    if not report.ok:
+        print(textwrap.fill(report.diagnosis, 96, initial_indent="    ", subsequent_indent="    "))
+
+
+faults["no scale"] = Variant(no_scale)
+for name, attention in faults.items():
+    report = ak.check(attention, causal=True)  # said to read no future: this is tested
+    tell(name, report)
+    assert report.ok == (name == "right")
+
+# %% [markdown]
+# `learn.xray(your_module)` draws yours; section 16 checks it.
 #
-# **Real ones.** Keras' attention silently dropped its causal mask as soon as dropout was on; results rose towards perfect:
+# **Real ones.** Keras' attention dropped its causal mask whenever dropout was on; results rose towards perfect:
 # https://github.com/keras-team/keras/issues/23038. A GPT-2 that hid scores with only -10,000 learned scores below that: a
 # perfect loss and useless text, https://github.com/karpathy/minGPT/issues/75
 #

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
+from attnkit.conformance import check
+from attnkit.layers.teaching import causal_mask
 from attnkit.learn.guesses import ALL
 from attnkit.learn.tasks import TASKS
 
 BOOK = Path(__file__).parents[1] / "book"
-SECTIONS = range(1, 17)
+SECTIONS = range(1, 18)
 FAULT = re.compile(r"\*\*(A real one|Real ones)\.\*\*")
 DEFINITIONS = ast.Import | ast.ImportFrom | ast.FunctionDef | ast.ClassDef
 
@@ -105,7 +108,7 @@ def test_a_guess_is_open_and_its_answer_is_folded(section):
             assert cell.metadata.get("jupyter", {}).get("outputs_hidden"), cell.id
 
 
-@pytest.mark.parametrize("section", [section for section in SECTIONS if section not in (1, 6)])
+@pytest.mark.parametrize("section", [section for section in SECTIONS if section not in (1, 6, 16)])
 def test_a_section_has_the_exercises_of_its_number(section):
     named = [task.name for task in TASKS if task.section == section]
     assert named != []
@@ -147,6 +150,19 @@ def test_no_later_cell_uses_a_readers_function():
 def test_the_cells_of_a_module_make_it():
     for tag, (target, _) in package_cells.MODULES.items():
         assert target.read_text("utf-8") == package_cells.module_source(tag, NOTEBOOK)
+
+
+def test_the_class_to_check_has_the_fault_that_its_answer_tells():
+    names = {"torch": torch, "nn": torch.nn, "causal_mask": causal_mask}
+    for cell in cells(16, "code"):
+        if cell.source.startswith("class "):
+            exec(cell.source.partition("\n\n\ntorch.manual_seed")[0], names)
+    own, mended = (check(names[name](24, 4), d_in=24, causal=True) for name in ("MyAttention", "Mended"))
+    # 1/sqrt(24) and 1/sqrt(6), as the text tells
+    assert (own.fault, "its scale is 0.2041 = 1/sqrt(24)" in own.diagnosis) == ("scale-by-width", True)
+    assert "expected 0.4082 = 1/sqrt(6)" in own.diagnosis
+    assert mended.ok
+    assert "scale" in mended.passed
 
 
 def test_cell_ids_are_unique():

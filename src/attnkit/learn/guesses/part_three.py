@@ -1,4 +1,4 @@
-"""Guesses of the third sitting, can you trust it: sections 14 to 16."""
+"""Guesses of the third sitting, can you trust it: sections 14 to 17."""
 
 from attnkit.learn.guesses.guess import Guess
 
@@ -41,8 +41,16 @@ GUESSES: tuple[Guess, ...] = (
         "eight sentences end at most 6e-07 from their mean, instead of 4.2.",
     ),
     Guess(
-        "cross shape",
+        "your own",
         section=16,
+        choices=("a word reads later ones", "the scores", "how the heads are joined"),
+        truth="B",
+        because="they are divided by the root of 24, the width of the layer, and a head has 6 numbers: each is half "
+        "of what it should be, which no shape and no loss complains of.",
+    ),
+    Guess(
+        "cross shape",
+        section=17,
         choices=("(3, 3)", "(3, 5)", "(5, 3)"),
         truth="B",
         because="rows ask and columns are read, so 3 questions to 5 words make 3 rows of 5 weights.",

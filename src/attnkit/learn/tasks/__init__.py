@@ -15,7 +15,7 @@ from attnkit.learn.tasks.section_13 import MERGE_HEADS, SPLIT_HEADS
 from attnkit.learn.tasks.section_13_multi_head import MULTI_HEAD
 from attnkit.learn.tasks.section_14 import IS_CAUSAL
 from attnkit.learn.tasks.section_15 import PREVIOUS_WORD_SCORE
-from attnkit.learn.tasks.section_16 import CROSS_ATTENTION
+from attnkit.learn.tasks.section_17 import CROSS_ATTENTION
 
 TASKS: tuple[Task, ...] = (
     SCORES,

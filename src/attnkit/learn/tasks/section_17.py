@@ -1,4 +1,4 @@
-"""Section 16: one sentence reads another."""
+"""Section 17: one sentence reads another."""
 
 import torch
 from torch import Tensor
@@ -88,7 +88,7 @@ def _case(x_len: int, memory_len: int) -> tuple[Tensor, ...]:
 
 CROSS_ATTENTION = Task(
     name="cross_attention",
-    section=16,
+    section=17,
     stars=2,
     signature=(
         "cross_attention(x, memory, W_query, W_key, W_value) -> (len of x, d_out), from x and memory (len, "

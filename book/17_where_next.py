@@ -1,5 +1,5 @@
 # %% [markdown]
-# ## 16. Where next: one sentence asks another
+# ## 17. Where next: one sentence asks another
 #
 # *x (3, 2) asks, memory (5, 2) answers → weights (3, 5) → context (3, 2)*
 #
