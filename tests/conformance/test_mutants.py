@@ -36,7 +36,8 @@ def test_at_least_150_different_things_are_done_wrong():
 
 
 def test_every_fault_is_planted():
-    assert {mutant.fault for mutant in MUTANTS} == set(FAULTS)
+    # but for what is found with a reference alone: tests/conformance/test_references.py
+    assert {mutant.fault for mutant in MUTANTS} == set(FAULTS) - {"reference-mismatch"}
 
 
 def test_no_two_mutants_have_one_name():

@@ -5,6 +5,7 @@ from attnkit.conformance.declared import Declared
 from attnkit.conformance.faults import FAULTS
 from attnkit.conformance.findings import Finding
 from attnkit.conformance.parametrizing import parametrize
+from attnkit.conformance.reference import Reference
 from attnkit.conformance.relations import CHECKS
 from attnkit.conformance.report import FaultError, Report
 from attnkit.conformance.running import check
@@ -18,6 +19,7 @@ __all__ = [
     "Declared",
     "FaultError",
     "Finding",
+    "Reference",
     "Report",
     "Skip",
     "Subject",

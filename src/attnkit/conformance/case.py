@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from attnkit.conformance.declared import Declared
+from attnkit.conformance.declared import LEVELS, Declared
 from attnkit.conformance.findings import Finding
 from attnkit.conformance.subject import Subject
 
@@ -84,6 +84,7 @@ class Check:
         run: `(case)` to findings; raises `Skip` where it cannot be made.
         claim: what it checks, as a sentence that is true of right attention.
         lesson: where the tutorial teaches it.
+        asks: what has to be declared for it to be made; "" for nothing.
     """
 
     name: str
@@ -91,3 +92,9 @@ class Check:
     run: Callable[[Case], Iterator[Finding]]
     claim: str
     lesson: str = ""
+    asks: str = ""
+
+    def is_asked(self, declared: Declared) -> bool:
+        """Whether it is of the level that was said, and what it asks for was declared."""
+        low = LEVELS.index(self.level) <= LEVELS.index(declared.level)
+        return low and (not self.asks or getattr(declared, self.asks) is not None)

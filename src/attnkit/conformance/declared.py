@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypedDict, TypeVar, get_type_hints
 
+from attnkit.conformance.reference import Reference, Source
 from attnkit.errors import OptionError, unknown_name
 from attnkit.shapes import check_dropout
 
@@ -37,6 +38,7 @@ class Said(TypedDict, total=False):
     cross: bool
     projections: Mapping[str, str] | None
     call: Call | None
+    reference: Source | Reference | None
     level: str
     expected: Mapping[str, str]
     limit_seconds: float | None
@@ -64,6 +66,8 @@ class Declared:
         cross: whether it reads a memory; False where it can't.
         projections: the names of the submodules of query, key, value and output; found by name and shape otherwise.
         call: how it is called, `call(module, x, memory, keep, cache)`; found by its signature otherwise.
+        reference: what outputs and gradients are compared with in float64: a mechanism's name, a module, a function
+            `(module, x, memory, keep)`, or a `conformance.Reference` that tells weights and options too.
         level: "basic", "full" or "strict".
         expected: checks that are known to fail, each with the reason.
         limit_seconds: when the checks that are left are skipped; 60, 600 or 1800 by level when not given.
@@ -71,7 +75,7 @@ class Declared:
 
     Raises:
         OptionError: a value means nothing.
-        UnknownNameError: there are no such positions, or no such level.
+        UnknownNameError: there are no such positions, no such level, or no such mechanism.
     """
 
     d_in: int | None = None
@@ -90,6 +94,7 @@ class Declared:
     cross: bool = False
     projections: Mapping[str, str] | None = None
     call: Call | None = None
+    reference: Source | Reference | None = None
     level: str = "basic"
     expected: Mapping[str, str] = field(default_factory=dict)
     limit_seconds: float | None = None
@@ -120,6 +125,8 @@ class Declared:
                 what=f"{self.num_heads} query heads cannot share num_kv_heads={self.num_kv_heads} evenly",
                 fix=f"num_kv_heads divides {self.num_heads}",
             )
+        if self.reference is not None:
+            Reference.of(self.reference)
         for check, reason in self.expected.items():
             if not isinstance(reason, str) or not reason:
                 raise OptionError(

@@ -31,6 +31,8 @@ def _parts(case: Case) -> Iterator[str]:
     if case.facts.get("normalised") is False:
         yield "weights that do not sum to one"
     yield from _positions(case)
+    if "reference" in case.facts:
+        yield f"compared with {case.facts['reference'].name}"
 
 
 def _pattern(case: Case) -> str:

@@ -125,6 +125,8 @@ RULES: tuple[Because, ...] = (
     *_each("dead-row-nan", "dead-row-junk"),
     *_each("dropout-before-softmax", "dropout-never", "dropout-not-rescaled", "dropout-shared"),
     *_each("layout", "shape-assumption", "low-precision"),
+    # no cause, but that there is one: any name above tells more
+    *_each("reference-mismatch"),
 )
 
 

@@ -55,5 +55,6 @@ FAULTS = {
     "gradient-blocked": "no gradient reaches what the output depends on",
     "low-precision": "half precision overflows, or errs more than it must",
     "layout": "strides or lengths that are no multiple of something give wrong results",
+    "reference-mismatch": "outputs or gradients are not those of the reference that was given",
     "shape-assumption": "widths, lengths or batches that differ, or are 1 or 0, fail",
 }

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 
 from torch import nn
 
-from attnkit.conformance.declared import LEVELS, Said, declared_by, explicit
+from attnkit.conformance.declared import Said, declared_by, explicit
 from attnkit.conformance.relations import CHECKS
 from attnkit.conformance.report import FaultError, Report
 from attnkit.conformance.running import check
@@ -77,9 +77,9 @@ def parametrize(target: object, **said: Unpack[Said]) -> Any:
         ...     one_check()
     """
     pytest = need("pytest", extra="test", where="conformance.parametrize")
-    level = declared_by(said).level
+    declared = declared_by(said)
     report = functools.cache(lambda: check(_made(target), **said))
-    names = [one.name for one in CHECKS if LEVELS.index(one.level) <= LEVELS.index(level)]
+    names = [one.name for one in CHECKS if one.is_asked(declared)]
 
     def decorated(test: Callable[..., Any]) -> Callable[..., Any]:
         (argument,) = inspect.signature(test).parameters

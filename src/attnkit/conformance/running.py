@@ -8,11 +8,13 @@ import torch
 
 from attnkit.conformance.adapters import subject_of, told_of
 from attnkit.conformance.case import Case, Check, Skip
-from attnkit.conformance.declared import LEVELS, Declared, Said, declared_by, explicit
+from attnkit.conformance.comparing import compared_with
+from attnkit.conformance.declared import Declared, Said, declared_by, explicit
 from attnkit.conformance.described import in_words
 from attnkit.conformance.diagnosis import diagnosed
 from attnkit.conformance.findings import Finding
 from attnkit.conformance.guarding import LIMITS_SECONDS, OutOfTime, held_back, limited, put_back
+from attnkit.conformance.reference import Reference
 from attnkit.conformance.relations import CHECKS
 from attnkit.conformance.report import Report
 from attnkit.conformance.subject import Subject, TargetError
@@ -36,8 +38,8 @@ def check(target: object, **said: Unpack[Said]) -> Report:
 
     Raises:
         TargetError: it cannot be called; the message names the adapter to write.
-        OptionError: a value means nothing.
-        UnknownNameError: there is no such argument, level, kind of positions or check.
+        OptionError: a value means nothing, or weights of a reference find no partner in the target.
+        UnknownNameError: there is no such argument, level, kind of positions, check or mechanism.
 
     Example:
         >>> from attnkit import Attention
@@ -51,6 +53,8 @@ def check(target: object, **said: Unpack[Said]) -> Report:
         declared = told_of(target, declared)
         case = Case(subject_of(target, declared), declared)
         _try_once(case)
+        if declared.reference is not None:
+            case.facts["reference"] = compared_with(case, Reference.of(declared.reference))
         made = _made(case)
         case.facts["printed"] = printed.written
         return _reported(case, made, began)
@@ -82,7 +86,7 @@ def _made(case: Case) -> Made:
     skipped: dict[str, str] = {}
     limit = case.declared.limit_seconds or LIMITS_SECONDS[case.declared.level]
     case = replace(case, subject=limited(case.subject, limit))
-    for one in _of_level(case.declared.level):
+    for one in (check for check in CHECKS if check.is_asked(case.declared)):
         found, reason = _run(one, case, limit)
         findings += found
         if reason:
@@ -107,10 +111,6 @@ def _run(one: Check, case: Case, limit: float) -> tuple[list[Finding], str]:
     except Exception as trouble:  # whatever a strange target makes of a check
         return found, f"it stopped with {type(trouble).__name__}: {trouble}"
     return found, ""
-
-
-def _of_level(level: str) -> list[Check]:
-    return [one for one in CHECKS if LEVELS.index(one.level) <= LEVELS.index(level)]
 
 
 def _try_once(case: Case) -> None:

@@ -17,7 +17,7 @@ from attnkit.conformance.adapters.trying import tries_cache, tries_keep
 from attnkit.conformance.declared import Declared
 from attnkit.conformance.subject import Subject, TargetError, in_precision
 
-_NAMES = {
+NAMES = {
     "query": ("query", "W_query", "q_proj", "W_q", "wq", "to_q", "q", "q_lin", "linear_q"),
     "key": ("key", "W_key", "k_proj", "W_k", "wk", "to_k", "k", "k_lin", "linear_k"),
     "value": ("value", "W_value", "v_proj", "W_v", "wv", "to_v", "v", "v_lin", "linear_v"),
@@ -103,7 +103,7 @@ def _of_function(function: Callable[..., Any], declared: Declared) -> Subject:
         memory_dim=declared.memory_dim or declared.d_in or num_heads * HEAD_DIM,
         seed=declared.seed,
     )
-    signature, names = Signature.of(module), {name: name for name in _NAMES}
+    signature, names = Signature.of(module), {name: name for name in NAMES}
     d_in, memory_dim = module.query.in_features, module.key.in_features
     name = getattr(function, "__name__", type(function).__name__)
     module = in_precision(module, torch.float64).eval()
@@ -196,7 +196,7 @@ def found_projections(module: nn.Module) -> dict[str, str]:
     """The submodules of query, key, value and output, by usual names, as far as they are there."""
     own = {name: part for name, part in module.named_modules() if name}
     found: dict[str, str] = {}
-    for role, usual in _NAMES.items():
+    for role, usual in NAMES.items():
         matches = [name for wanted in usual for name in own if name.split(".")[-1] == wanted]
         if matches:
             found[role] = matches[0]

@@ -18,6 +18,7 @@ from attnkit.conformance.relations import (
     projections,
     purity,
     queries,
+    references,
     samples,
     scale,
     softmax,
@@ -46,4 +47,5 @@ CHECKS = (
     *gradients.CHECKS,
     *dropout.CHECKS,
     *caches.CHECKS,
+    *references.CHECKS,
 )
