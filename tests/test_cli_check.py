@@ -151,7 +151,27 @@ def test_projections_are_told_by_role(code):
     assert run(f"{code}:Attention", *SIZES, "--causal", *roles).exit_code == 0
 
 
+def test_a_mechanism_is_the_reference(code):
+    equal = run(f"{code}:Attention", *SIZES, "--causal", "--reference", "causal")
+    assert equal.exit_code == 0
+    assert ", compared with causal\n" in equal.output
+    window = ("--reference", "sliding_window", "--reference-option", "window=3")
+    other = run(f"{code}:Attention", *SIZES, "--causal", *window)
+    assert other.exit_code == 1
+    assert "reference-mismatch: the output is not that of sliding_window: " in " ".join(other.output.split())
+
+
 REFUSED = [
+    (("some_attention.py:ready", "--reference", "casual"), "did you mean 'causal'?"),
+    (("some_attention.py:ready", "--reference", "sliding_window"), "window"),
+    (
+        ("some_attention.py:ready", "--reference", "sink"),
+        "these weights of sink find no partner in Attention",
+    ),
+    (
+        ("some_attention.py:ready", "--reference-option", "window=3"),
+        "fix: --reference sliding_window --reference",
+    ),
     (("some_attention.py",), "a target is MODULE:NAME or FILE.py:NAME; got 'some_attention.py'"),
     (("other.py:Attention",), "there is no file other.py"),
     (("some_attention.py:Atention",), "did you mean 'Attention'?"),

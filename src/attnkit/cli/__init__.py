@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from attnkit.cli.bench import made_again
 from attnkit.cli.checking import check_target
 from attnkit.cli.listing import list_mechanisms
 from attnkit.cli.showing import show_mechanism
@@ -31,5 +32,5 @@ def main() -> None:
     """Attention for PyTorch that you can read, run, check and see."""
 
 
-for _command in (open_tutorial, list_mechanisms, show_mechanism, check_target):
+for _command in (open_tutorial, list_mechanisms, show_mechanism, check_target, made_again):
     main.add_command(_command)

@@ -6,6 +6,7 @@ import click
 
 from attnkit.cli.targets import arguments_of, object_of, target_of
 from attnkit.cli.words import paragraphs, table, width, wrong_usage
+from attnkit.errors import OptionError
 
 _LEVELS = ("basic", "full", "strict")
 _POSITIONS = ("rotary", "alibi", "relative", "absolute")
@@ -46,6 +47,15 @@ def _declaring(command: Any) -> Any:
     return command
 
 
+def _comparing(command: Any) -> Any:
+    """The options that say what a target should be equal to."""
+    again = "An option of the reference, such as window=4; again for more."
+    option = click.option("--reference-option", "options", multiple=True, metavar="NAME=VALUE", help=again)
+    return click.option("--reference", metavar="NAME", help="A mechanism that it should be equal to.")(
+        option(command)
+    )
+
+
 @click.command(
     "check", epilog="Example: attnkit check my_model.py:Attention --arg d_in=24 --arg num_heads=4 --causal"
 )
@@ -54,6 +64,7 @@ def _declaring(command: Any) -> Any:
     "--arg", "arguments", multiple=True, metavar="NAME=VALUE", help="What makes the target; again for more."
 )
 @_declaring
+@_comparing
 @click.option(
     "--projection",
     "projections",
@@ -93,12 +104,29 @@ def check_target(
     with wrong_usage():
         said["projections"] = arguments_of("--projection", projections, as_text=True) or None
         said["expected"] = arguments_of("--expect", expected, as_text=True)
+        said["reference"] = _reference(said["reference"], said.pop("options"))
         said["call"] = None if call is None else object_of(call)
         made = target_of(object_of(target), arguments_of("--arg", arguments), seed=said["seed"])
         report = check(made, **said)
     click.echo(report.to_json() if in_json else _told(report))
     if not report.ok:
         raise SystemExit(1)
+
+
+def _reference(name: str | None, settings: tuple[str, ...]) -> Any:
+    """What the target is compared with; None for nothing."""
+    from attnkit.conformance import Reference
+
+    options = arguments_of("--reference-option", settings)
+    if name is not None:
+        return Reference(name, options=options)
+    if options:
+        raise OptionError(
+            where="--reference-option",
+            what=f"there is no reference that {settings[0]} could be an option of",
+            fix=f"--reference sliding_window --reference-option {settings[0]}",
+        )
+    return None
 
 
 def _told(report: Any) -> str:

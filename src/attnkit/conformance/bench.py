@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from attnkit.conformance.running import check
-from attnkit.errors import AttentionError
+from attnkit.errors import AttentionError, unknown_name
 
 
 class MutantsError(AttentionError):
@@ -119,6 +119,19 @@ def planted(folder: Path | None = None) -> tuple[tuple[Mutant, ...], tuple[Mutan
     finally:
         sys.path.remove(str(root))
     return found.MUTANTS, found.CONTROLS
+
+
+def chosen(mutants: Iterable[Mutant], text: str) -> tuple[Mutant, ...]:
+    """Those whose name or fault has this text in it.
+
+    Raises:
+        UnknownNameError: none has.
+    """
+    every = tuple(mutants)
+    found = tuple(one for one in every if text in one.name or text in (one.fault or ""))
+    if not found:
+        raise unknown_name("bench check", "mutant", text, {one.fault for one in every if one.fault})
+    return found
 
 
 def table(told: Sequence[Outcome]) -> str:
