@@ -78,8 +78,11 @@ def test_gradients_reach_the_sink_twice():
 
 def test_a_sink_far_below_every_score_is_none_at_all():
     scores = torch.randn(3, 5, 7)
-    for low in (-1e30, -torch.inf):
-        assert torch.equal(Softmax(sink=torch.full((3,), low))(scores, None), Softmax()(scores, None))
+    for low in (-1e30, -torch.inf):  # a column more is summed in another order: the last bit may differ
+        weights = Softmax(sink=torch.full((3,), low))(scores, None)
+        torch.testing.assert_close(
+            weights, Softmax()(scores, None), rtol=4 * torch.finfo(torch.float32).eps, atol=0
+        )
 
 
 def test_a_sink_far_above_every_score_takes_everything():

@@ -179,8 +179,8 @@ def test_a_window_of_the_rule_and_a_window_of_the_model_are_both_in_force():
 def test_a_mechanism_of_the_catalogue_is_named_with_its_options():
     model, ids = theirs("llama"), tokens()
     with torch.no_grad():
-        by_name = by_rule(model, "sliding_window", "near", window=3)(ids).logits
-        within(by_name, by_rule(model, Rule(mask=masks.causal & masks.window(3)), "near")(ids).logits)
+        by_name = by_rule(model, "sliding_window", "narrow", window=3)(ids).logits
+        within(by_name, by_rule(model, Rule(mask=masks.causal & masks.window(3)), "narrow")(ids).logits)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "gemma2"])  # the second caps its scores before
