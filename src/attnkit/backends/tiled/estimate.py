@@ -28,8 +28,10 @@ def fused_seconds(request: Request) -> float:
 
 
 def dropped_seconds(request: Request) -> float:
-    """By the pairs in its blocks."""
-    return _CALL_SECONDS + _by_blocks(request, _DROPPED)
+    """By the pairs in its blocks, which each sample has for itself where samples differ."""
+    apart = request.query.shape[:-3].numel() if request.mask.batch else 1
+    more = (apart * request.group - 1) * len(blocks(request)) * _BLOCK_SECONDS
+    return _CALL_SECONDS + more + _by_blocks(request, _DROPPED)
 
 
 def general_seconds(request: Request) -> float:

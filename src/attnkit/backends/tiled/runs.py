@@ -113,7 +113,7 @@ def runs_of(mask: Mask, q_range: tuple[int, int], kv_len: int, size: int, *, joi
         return _found_runs(mask, q_range, kv_len, size, joined)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=512)  # a batch of texts has a mask for each length, and each layer asks for all of them
 def _known_runs(mask: Mask, q_range: tuple[int, int], kv_len: int, size: int, joined: bool) -> Runs:
     return _found_runs(mask, q_range, kv_len, size, joined)
 
