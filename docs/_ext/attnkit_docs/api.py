@@ -17,6 +17,11 @@ MODULES = {
     "attnkit.laws": "Laws",
     "attnkit.atlas": "What can be told of a mechanism",
     "attnkit.viewer": "Pictures",
+    "attnkit.conformance": "Checks",
+    "attnkit.models": "Models",
+    "attnkit.hf": "Inside of transformers",
+    "attnkit.lab": "Learning",
+    "attnkit.lab.data": "Data to learn from",
 }
 
 
@@ -41,4 +46,6 @@ def index() -> str:
 def _kind(value: object) -> str:
     if isinstance(value, type):
         return "autoexception" if issubclass(value, Exception) else "autoclass"
+    if isinstance(value, dict | tuple):
+        return "py:data"  # its docstring would be that of all dictionaries
     return "autofunction" if callable(value) and hasattr(value, "__code__") else "autodata"

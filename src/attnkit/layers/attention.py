@@ -4,7 +4,7 @@
 
 What a mechanism learns besides belongs to the layer under the mechanism's own names, such as `layer.sink`. The trap for
 readers who come from `nn.MultiheadAttention`: `mask` keeps where it is True, and weights are not returned;
-`attnkit.watch` and `rule.inspect` show them.
+`layers.weighing.weights_of` tells them.
 """
 
 from typing import Any
