@@ -8,6 +8,8 @@ from click.testing import CliRunner
 
 from attnkit.cli import main
 
+pytestmark = pytest.mark.slow  # whole checks
+
 MUTANTS = """
 from torch import nn
 

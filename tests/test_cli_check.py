@@ -12,6 +12,8 @@ from attnkit.cli import main
 from attnkit.cli.targets import arguments_of, object_of, target_of
 from attnkit.errors import OptionError, UnknownNameError
 
+pytestmark = pytest.mark.slow  # whole checks
+
 CODE = """
 import torch
 from torch import nn

@@ -5,6 +5,8 @@ from attnkit.conformance.described import in_words
 from tests.conformance.weighing import Capped, Normed, Pairs, case_of, made
 from tests.mutants.base import Attention, CrossAttention
 
+pytestmark = pytest.mark.slow  # whole checks
+
 
 @pytest.mark.parametrize(
     ("kind", "built", "said", "words"),

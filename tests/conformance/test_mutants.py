@@ -26,9 +26,9 @@ def named(mutant):
 
 
 def of_each_fault():
-    """The first and the last mutant of each fault: all of them take minutes."""
-    first, last = ({m.fault: m for m in ordered} for ordered in (MUTANTS[::-1], MUTANTS))
-    return [m for m in MUTANTS if m in (first[m.fault], last[m.fault]) and m.name not in MISSED]
+    """One mutant of each fault: all of them take minutes."""
+    first = {mutant.fault: mutant for mutant in MUTANTS[::-1] if mutant.name not in MISSED}
+    return list(first.values())
 
 
 def test_at_least_150_different_things_are_done_wrong():
@@ -48,9 +48,10 @@ def test_names_that_are_right_as_well_are_names_of_other_faults():
     assert [m.name for m in MUTANTS if not set(m.also) <= set(FAULTS) - {m.fault}] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right", CONTROLS, ids=named)
 def test_right_attention_is_silent(right):
-    got = outcome(right, level="full")
+    got = outcome(right, level="basic")
     assert (got.fault, got.told) == (None, "nothing was found")
 
 
@@ -69,6 +70,7 @@ def test_the_attention_that_mutants_start_from_is_as_torch_computes_it(causal):
     torch.testing.assert_close(module(x), other(x, x, x, attn_mask=hidden, need_weights=False)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", of_each_fault(), ids=named)
 def test_a_planted_fault_is_called_by_its_name(mutant):
     got = outcome(mutant, level="full" if mutant.fault in SLOW else "basic")
@@ -79,6 +81,8 @@ def test_a_planted_fault_is_called_by_its_name(mutant):
 def test_at_least_97_percent_are_found_and_90_percent_named_with_each_of_three_seeds():
     told = list(outcomes(MUTANTS, level="full", seeds=3))
     print(table(told))
+    accused = [one for one in outcomes(CONTROLS, level="full", seeds=3) if one.fault is not None]
+    assert [(one.mutant.name, one.seed, one.told) for one in accused] == []
     for seed in range(3):
         some = [one for one in told if one.seed == seed]
         assert sum(one.fault is not None for one in some) >= 0.97 * len(some)

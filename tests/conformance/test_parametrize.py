@@ -9,6 +9,8 @@ from attnkit.conformance import CHECKS, FaultError
 from attnkit.conformance.parametrizing import OneCheck
 from tests.conformance.lookalikes import CAUSAL, ComplexRotary, Fused
 
+pytestmark = pytest.mark.slow  # whole checks
+
 
 @conformance.parametrize(lambda: Fused(), num_heads=4)
 def test_a_right_module(one_check):

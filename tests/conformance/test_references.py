@@ -18,6 +18,8 @@ from tests.mutants import MUTANTS
 from tests.mutants.base import CAUSAL_SAID, SETTINGS, CrossAttention
 from tests.mutants.base import Attention as Steps
 
+pytestmark = pytest.mark.slow  # whole checks
+
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 WINDOW = Reference("sliding_window", options={"window": 3})
 ROTARY = Reference("causal", options={"positions": positions.Rotary()})

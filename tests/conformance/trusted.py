@@ -84,10 +84,10 @@ LOCAL = (
 )
 
 
-def seeded(make):
+def seeded(make, seed=0):
     """The module, the same at each call."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         return make()
 
 

@@ -8,6 +8,8 @@ from attnkit.learn import diagnosing
 from attnkit.learn.judging import judge
 from attnkit.learn.tasks import TASKS
 
+pytestmark = pytest.mark.slow  # whole checks
+
 TASK = {task.name: task for task in TASKS}
 WHOLE = [task for task in TASKS if task.whole]
 
