@@ -1,10 +1,11 @@
-"""One query, as in decoding: what runs it, and that nothing is planned for a length that comes but once."""
+"""What comes but once, one query in decoding or a batch of texts, waits for no plan that costs more than it saves."""
 
 import pytest
 import torch
 
 from attnkit import masks, normalizers
 from attnkit.backends import tiled
+from attnkit.backends.tiled import plan
 from attnkit.rule import Rule
 from attnkit.scores import Alibi
 
@@ -47,3 +48,22 @@ def test_the_first_query_of_many_keys_reads_few():
     torch.testing.assert_close(
         context, rule(query, key[..., :11, :], value[..., :11, :]), rtol=1e-4, atol=1e-5
     )
+
+
+def padded(batch, length):
+    lengths = torch.linspace(length // 2, length, batch).long().tolist()
+    return Rule(mask=masks.lengths(lengths)), [torch.randn(batch, 4, length, 32) for _ in range(3)]
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["whole", "dropped"])
+def test_a_batch_of_short_texts_waits_for_no_plan_of_each(training, monkeypatch):
+    rule, tensors = padded(48, 48)
+    rule = Rule(mask=rule.mask, dropout=0.1 * training)
+    monkeypatch.setattr(plan, "_searched", lambda *asked: pytest.fail("a plan was made"))
+    assert rule.explain(*tensors, training=training).chosen == "sdpa"
+    assert rule(*tensors, training=training).shape == (48, 4, 48, 32)
+
+
+def test_a_batch_of_long_texts_is_planned_for_it_saves_more():
+    rule, tensors = padded(2, 4096)
+    assert rule.explain(*tensors).chosen == "tiled"

@@ -10,11 +10,18 @@ from attnkit.request import Request
 
 _CALL_SECONDS = 4e-4
 _BLOCK_SECONDS = 2e-4
+_PLAN_SECONDS = 2e-3  # for a mask that was not seen before; a batch of texts brings new ones with each step
 _DROPPED = 3.0  # a weight that is drawn and multiplied by hand, times one in the fused kernel
 
 
 def fused_seconds(request: Request) -> float:
-    """By the plan that will run: it is found here, and found again there."""
+    """By the plan that will run: it is found here, and found again there.
+
+    Where finding a plan for each sample takes longer than a dense mask of all of them, it is not looked for.
+    """
+    planning = request.query.shape[:-3].numel() * _PLAN_SECONDS if request.mask.batch else 0.0
+    if planning > rates.MASKED * rates.fused_seconds(request):
+        return planning
     kv_heads = request.key.shape[-3]
     width = max(request.query.shape[-1], request.value.shape[-1])
     total = _CALL_SECONDS

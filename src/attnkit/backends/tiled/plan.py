@@ -119,7 +119,7 @@ def plan_of(mask: Mask, question: Question) -> Plan:
         return _searched(mask, question).shifted(unread)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)  # as many as there are samples in a few layers
 def _cached(mask: Mask, question: Question) -> Plan:
     return _searched(mask, question)
 
