@@ -33,24 +33,15 @@ def shifted(pixels: Tensor, generator: torch.Generator) -> Tensor:
 def gallery(
     model: models.VisionTransformer, images: Images, guessed: Tensor, *, patch: int
 ) -> viewer.Picture:
-    """Some images, and beside each how much of every patch the token of the whole reads in the last layer."""
-    wrong = (guessed != images.classes).nonzero().flatten().tolist()
-    chosen = (wrong + [index for index in range(len(guessed)) if index not in wrong])[:6]
-    pixels = images.pixels[chosen]
+    """Six images, wrong ones first, and how much the token of the whole reads of every patch in the last layer."""
+    chosen = (guessed == images.classes).long().argsort(stable=True)[:6]
+    pixels, side = images.pixels[chosen], images.pixels.shape[-1] // patch
     seen = weights_in(model.blocks[-1].attention, lambda: model(pixels))[:, :, 0, 1:].mean(1)
-    side = images.pixels.shape[-1] // patch
-    looks = (
-        seen.unflatten(-1, (side, side)) / seen.amax(-1)[:, None, None]
-    )  # the most read patch is the darkest
-    pictures = []
-    for index, image, look in zip(chosen, pixels.mean(1), looks, strict=True):
-        names = images.names[int(guessed[index])], images.names[int(images.classes[index])]
-        title = f"a {names[1]}" if names[0] == names[1] else f"a {names[1]}, taken for {names[0]}"
-        pictures += [
-            viewer.weights(image, None, title=title),
-            viewer.weights(look, None, title="where it looks"),
-        ]
-    return viewer.grid(*pictures, columns=4)
+    names = []
+    for took, of in zip(guessed[chosen].tolist(), images.classes[chosen].tolist(), strict=True):
+        said = "" if took == of else f", taken for {images.names[took]}"
+        names.append(images.names[of] + said)
+    return viewer.looks(pixels, seen.unflatten(-1, (side, side)), names, title="Where it looks")
 
 
 @command("digits", steps=1500)
@@ -83,7 +74,7 @@ def main(given: Path | None, patch: int, *, steps: int, folder: Path, seed: int,
     history = train(
         model,
         loss_of,
-        Plan(folder=folder, steps=steps, learning_rate=1e-3, warmup=30, seed=seed, fresh=fresh),
+        Plan(folder=folder, steps=steps, learning_rate=3e-3, warmup=100, seed=seed, fresh=fresh),
         held_out=lambda: F.cross_entropy(model(held_out.pixels), held_out.classes),
         settings={"images": len(order), "classes": images.names, "patch": patch},
     )
@@ -95,7 +86,7 @@ def main(given: Path | None, patch: int, *, steps: int, folder: Path, seed: int,
         f"\n{right} of {len(held)} images that it never learned from are told right, {right / len(held):.1%}"
     )
     drawn = gallery(model, held_out, guessed, patch=patch)
-    viewer.grid(history.picture(), drawn, columns=1).save(folder / "picture.png")
+    viewer.grid(history.picture(), drawn).save(folder / "picture.png")
     click.echo(f"{folder / 'picture.png'} shows how it learned, and where it looks")
 
 

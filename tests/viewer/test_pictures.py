@@ -70,6 +70,7 @@ PICTURES = {
     "powers": lambda: viewer.powers([1, 4, 16], {"spread": [1, 2, 4]}, slopes={"spread": ("root", 0.5)}),
     "cost": lambda: viewer.cost([128, 256], [1e-4, 4e-4], linear=[1e-5, 2e-5]),
     "split_columns": lambda: viewer.split_columns(12, 3),
+    "looks": lambda: viewer.looks(torch.rand(5, 3, 8, 8), torch.rand(5, 2, 2), WORDS, columns=2),
     "cards": lambda: viewer.cards(WEIGHTS[:2], WORDS, ["head 0", "head 1"], "Two heads"),
 }
 

@@ -46,8 +46,10 @@ class Progress:
 
     def tell(self, step: int, loss: float, held_out: float) -> None:
         """A look at what is held out."""
-        seconds = (time.monotonic() - self.began) / max(step - self.first, 1) * (self.steps - step)
-        left = f", {in_words(seconds)} left" if step < self.steps else ""
+        left = ""
+        if self.first < step < self.steps:
+            seconds = (time.monotonic() - self.began) / (step - self.first) * (self.steps - step)
+            left = f", {in_words(seconds)} left"
         self._write(f"step {step:>5} of {self.steps}   loss {loss:.3f}   held out {held_out:.3f}{left}")
 
     def _write(self, line: str) -> None:

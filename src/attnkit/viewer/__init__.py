@@ -17,6 +17,7 @@ from attnkit.viewer.growth import cost, powers
 from attnkit.viewer.hulls import hull
 from attnkit.viewer.layout import grid
 from attnkit.viewer.lines import curves
+from attnkit.viewer.looking import looks
 from attnkit.viewer.many import heads, sinks
 from attnkit.viewer.maps import cards, mask, weights
 from attnkit.viewer.picture import Picture
@@ -43,6 +44,7 @@ __all__ = [
     "heads",
     "histograms",
     "hull",
+    "looks",
     "mask",
     "mixture",
     "pairs",
