@@ -69,6 +69,16 @@ def test_level_full_walks_more_paths(name):
     assert {finding.path for finding in found_there} == {name}
 
 
+@pytest.mark.compiled
+def test_level_strict_compiles():
+    module = skipping(lambda module, x, keep: torch.compiler.is_compiling())
+    assert found(run_paths, module, causal=True, level="full") == []
+    there = found(run_paths, module, causal=True, level="strict")
+    assert {(finding.fault, finding.path) for finding in there} == {("mask-skipped", "torch.compile")}
+    assert [finding.data["claim"] for finding in there] == ["future", "padding"]
+    assert found(run_paths, Causal(), causal=True, level="strict") == []
+
+
 def test_dropout_and_checkpointing_are_switched_on_where_there_is_a_switch():
     dropped = skipping(lambda module, x, keep: module.training and module.p_dropout > 0)
     dropped.p_dropout = 0.0

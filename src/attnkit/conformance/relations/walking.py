@@ -101,6 +101,12 @@ def there_and_back(module: nn.Module) -> bool:
     return True
 
 
+def compile_forward(module: nn.Module) -> bool:
+    """Have a module run as `torch.compile` traces it; nothing is generated, as a fault of a generator is none of it."""
+    module.forward = torch.compile(module.forward, backend="aot_eager")
+    return True
+
+
 BASE = Path("evaluation")
 ASKED = Path("weights asked for", change=ask_for_weights)
 PATHS = (
@@ -128,6 +134,8 @@ PATHS = (
     Path("float16", dtype=torch.float16, level="full"),
     Path("33 tokens", length=33, level="full"),
     Path("65 tokens", length=65, level="full"),
+    Path("torch.compile", change=compile_forward, level="strict"),
+    Path("torch.compile, in training", training=True, change=compile_forward, level="strict"),
 )
 ELSEWHERE = ("training", "evaluation without gradients", "weights asked for", "a mask that hides nothing")
 OPPOSITE = {
