@@ -23,9 +23,9 @@ def test_a_softmax_over_all_pairs_shows_without_a_probe():
 
 
 def test_scores_for_weights_show_without_a_probe():
-    assert faults(run_constant, case_of(weighing(lambda layer, scores: scores), d_in=24)) == [
-        "softmax-missing"
-    ]
+    (finding,) = run_constant(case_of(weighing(lambda layer, scores: scores), d_in=24))
+    assert finding.fault == "softmax-missing"
+    assert finding.sentence.endswith("where weights need not sum to one, say normalised=False")
 
 
 def test_a_softmax_over_keys_gives_what_one_token_gives():

@@ -34,6 +34,33 @@ def test_rows_that_are_not_read_are_counted():
     assert finding.sentence == "4 of 24 outputs of query are never used: 5, 11, 17, 23"
 
 
+class Gathered(Attention):
+    """Keys and values of five places, each a mixture of all, as Linformer has them; `size` places at most."""
+
+    size = 40
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.gather = nn.Linear(self.size, 5, bias=False)
+
+    def project(self, x, read):
+        gathered = self.gather.weight[:, : read.shape[1]] @ read
+        return self.query(x), self.key(gathered), self.value(gathered)
+
+
+def test_places_behind_the_last_token_are_used_by_longer_texts():
+    assert faults(run_unused, case_of(made(Gathered))) == []
+
+    class Skipping(Gathered):
+        def project(self, x, read):
+            read = read.clone()
+            read[:, 2] = 0
+            return super().project(x, read)
+
+    (finding,) = run_unused(case_of(made(Skipping)))
+    assert "of gather are never used: 2, 6, 7" in finding.sentence
+
+
 def test_one_small_projection_for_all_heads_is_mixed():
     class Small(Attention):
         def build(self):

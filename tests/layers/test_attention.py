@@ -237,3 +237,14 @@ def test_weights_hide_what_is_masked_and_follow_a_memory():
     assert found.shape == (2, 6, 4, 9)
     assert not found[1, ..., 5:].any()
     assert bool((found[0, ..., 5:] > 0).all())
+
+
+def test_a_projection_in_two_parts_is_drawn_anew_too():
+    layer = Attention(24, 4, mechanism="causal")
+    layer.query = nn.Sequential(nn.Linear(24, 6, bias=False), nn.RMSNorm(6), nn.Linear(6, 24, bias=False))
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.fill_(7.0)
+    layer.reset_parameters()
+    assert not any((parameter == 7).any() for parameter in layer.parameters())
+    assert layer.query[1].weight.tolist() == [1.0] * 6

@@ -43,6 +43,13 @@ def normalised(case: Case) -> bool:
     return not (from_a_library(case) or adds_a_key or sink)
 
 
+def unless_meant(case: Case, fault: str) -> str:
+    """What to declare where weights that do not sum to one are meant, as the end of a sentence."""
+    if fault != "softmax-missing" or case.declared.normalised is not None:
+        return ""
+    return "; where weights need not sum to one, say normalised=False"
+
+
 def need_own(case: Case) -> None:
     """Leave a check out for a library's module, whose designs are no faults.
 

@@ -106,10 +106,14 @@ class Attention(nn.Module):
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as `nn.MultiheadAttention` does: Xavier's uniform, and zero for what is added."""
         for part in self.projections:
-            linear: nn.Linear = getattr(self, part.name)
-            nn.init.xavier_uniform_(linear.weight)
-            if linear.bias is not None:
-                nn.init.constant_(linear.bias, part.bias_start)
+            # two matrices with a norm between stand for one where a checkpoint has it so
+            for layer in getattr(self, part.name).modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.xavier_uniform_(layer.weight)
+                    if layer.bias is not None:
+                        nn.init.constant_(layer.bias, part.bias_start)
+                elif isinstance(layer, nn.RMSNorm):
+                    layer.reset_parameters()
         self.output.reset_parameters()
         if self.output.bias is not None:
             nn.init.zeros_(self.output.bias)

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterator
 
 from attnkit.conformance.case import ROUNDING, Case, Check, Skip
-from attnkit.conformance.claims import from_a_library, normalised
+from attnkit.conformance.claims import from_a_library, normalised, unless_meant
 from attnkit.conformance.findings import Finding
 from attnkit.conformance.lessons import SHARES
 from attnkit.conformance.relations.positions import run_order
@@ -44,6 +44,7 @@ def _of_tokens(case: Case) -> Iterator[Finding]:
     if off > ROUNDING:
         fault = case.facts.get("rows_fault") or _unnamed(case)
         words = f"{LENGTH} equal tokens give another output than one of them, by {off:.2g} of its size"
+        words += unless_meant(case, fault)
         yield Finding("constant", fault, words, off, ROUNDING)
 
 
@@ -69,6 +70,7 @@ def _of_memory(case: Case) -> Iterator[Finding]:
         return  # residuals and the like
     fault = case.facts.get("rows_fault") or "softmax-missing"
     words = f"a memory of equal tokens gives another output than one of them, by {off_few:.2g} of its size"
+    words += unless_meant(case, fault)
     yield Finding("constant", fault, words, off_few, ROUNDING)
 
 

@@ -17,6 +17,7 @@ from attnkit.conformance.findings import Finding
 from attnkit.conformance.lessons import ROLES
 from attnkit.conformance.probe import Probe, probe_of
 
+LENGTH = 6  # tokens that are tried
 NONE = 1e-9  # of the largest gradient of the module: a gradient that is none but for rounding
 
 
@@ -24,7 +25,7 @@ def run_unused(case: Case) -> Iterator[Finding]:
     """Parameters, and rows of projections, that no output depends on."""
     need_own(case)
     module = case.subject.copied().module
-    grads = _gradients(case, module, 4, 6)
+    grads = _gradients(case, module, 4, LENGTH)
     largest = max((_size(grad) for grad in grads.values()), default=0.0)
     case.need(largest > 0, "no parameter gets a gradient")
     unused = [name for name, grad in grads.items() if _size(grad) <= NONE * largest and _told(case, name)]
@@ -51,7 +52,7 @@ def _told(case: Case, name: str) -> bool:
 def _matters(case: Case, module: nn.Module, name: str, where: Tensor) -> bool:
     """Whether any output moves with those numbers of a parameter, by however hard a choice."""
     subject = replace(case.subject, module=module)
-    x, memory = case.tokens(3, 6, seed=72), case.memory(3, 6, seed=72)
+    x, memory = case.tokens(3, LENGTH, seed=72), case.memory(3, LENGTH, seed=72)
     parameter = module.get_parameter(name)
     with torch.no_grad():
         before, kept = subject(x.clone(), memory=memory), parameter.clone()
@@ -131,11 +132,18 @@ def _rows(case: Case, module: nn.Module, grads: dict[str, Tensor], largest: floa
         for what, axis in (("outputs", 1), ("inputs", 0)):
             dead = (grad.abs().amax(axis) <= NONE * largest).nonzero().flatten().tolist()
             where = (grad.abs().amax(axis, keepdim=True) <= NONE * largest).expand_as(grad).double()
+            if _is_tail(case, name, dead, grad.shape[1 - axis]):
+                continue
             if 0 < len(dead) < grad.shape[1 - axis] and not _matters(case, module, f"{name}.weight", where):
                 some = ", ".join(str(i) for i in dead[:4]) + (", ..." if len(dead) > 4 else "")
                 words = f"{len(dead)} of {grad.shape[1 - axis]} {what} of {name} are never used: {some}"
                 yield Finding("unused", "projection-unused", words, 0.0, NONE, data={"names": [name]})
                 return
+
+
+def _is_tail(case: Case, name: str, dead: list[int], size: int) -> bool:
+    """Whether what is unused are the places behind the last token, in a matrix over places such as Linformer's."""
+    return name not in case.subject.projections.values() and dead == list(range(LENGTH, size))
 
 
 def run_inputs(case: Case) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attnkit.conformance.case import ROUNDING, Case, Check
-from attnkit.conformance.claims import normalised
+from attnkit.conformance.claims import normalised, unless_meant
 from attnkit.conformance.findings import Finding
 from attnkit.conformance.lessons import SHARES
 from attnkit.conformance.probe import Probe, probe_of
@@ -32,6 +32,7 @@ def run_rows(case: Case) -> Iterator[Finding]:
         return
     fault, words = _why(case, probe, query, key, sums)
     case.facts["rows_fault"] = fault
+    words += unless_meant(case, fault)
     yield Finding(
         "rows", fault, words, off, ROUNDING, data={"least": sums.min().item(), "most": sums.max().item()}
     )
