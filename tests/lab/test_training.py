@@ -154,6 +154,8 @@ def test_what_a_layer_reads_inside_of_a_model():
     assert seen.shape == (1, 2, 4, 4)
     torch.testing.assert_close(seen.sum(-1), torch.ones(1, 2, 4))
     assert not seen.triu(1).any()
+    last = weights_in(layers[0], lambda: (layers[0](x), layers[0](x.flip(1))))
+    torch.testing.assert_close(last, weights_in(layers[0], lambda: layers[0](x.flip(1))))
     with pytest.raises(OptionError, match="did not run"):
         weights_in(layers[1], lambda: layers[0](x))
     with pytest.raises(OptionError, match="reads from a cache"):
