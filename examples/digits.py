@@ -1,6 +1,6 @@
 """A vision transformer that tells handwritten digits apart, and where it looks.
 
-    python examples/digits.py                             # a minute on two cores
+    python examples/digits.py                             # two minutes on two slow cores
     python examples/digits.py --steps 100                 # some seconds, to try
     python examples/digits.py --images photos             # photos/cats/1.png, photos/dogs/1.png, ...
 

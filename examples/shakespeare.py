@@ -1,7 +1,7 @@
 """A model that writes, letter by letter, what it has learned from Shakespeare's plays, or from a text of yours.
 
-    python examples/shakespeare.py                        # ten minutes on two cores
-    python examples/shakespeare.py --steps 100            # half a minute, to try
+    python examples/shakespeare.py                        # half an hour on two slow cores
+    python examples/shakespeare.py --steps 100            # a minute or two, to try
     python examples/shakespeare.py --text my_diary.txt
 
 Ctrl-C keeps what is learned, and the same command goes on from there. The plays are in the public domain.

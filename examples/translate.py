@@ -1,7 +1,7 @@
 """A model that reads a sentence in English and writes it in Spanish, and what it reads for each word that it writes.
 
-    python examples/translate.py                          # half an hour on two cores
-    python examples/translate.py --steps 100              # a minute, to try
+    python examples/translate.py                          # 40 minutes on two slow cores
+    python examples/translate.py --steps 100              # two minutes, to try
     python examples/translate.py --pairs mine.tsv --say "a sentence of mine"
 
 Ctrl-C keeps what is learned, and the same command goes on from there. The 7,948 verses are in the public domain.
@@ -59,7 +59,7 @@ def alignment(
     )
 
 
-@command("translate", steps=4000)
+@command("translate", steps=2500)
 @click.option(
     "--pairs", "file", type=click.Path(path_type=Path), help="Lines of yours, a tab between two sentences."
 )
