@@ -61,18 +61,22 @@ def picture(model: models.Decoder, history: object, prompt: str, known: Characte
 @command("shakespeare", steps=2000)
 @click.option("--text", type=click.Path(path_type=Path), help="A text of yours, UTF-8.")
 @click.option("--prompt", default="ROMEO.\n", show_default=True, help="What the sample begins with.")
-@click.option("--letters", default=400, show_default=True, help="How long the sample is.")
+@click.option(
+    "--letters", default=400, show_default=True, type=click.IntRange(1, 1000), help="How long the sample is."
+)
 def main(
     text: Path | None, prompt: str, letters: int, *, steps: int, folder: Path, seed: int, fresh: bool
 ) -> None:
     """Learn to write like a text, then write."""
     whole = text_of(text)
+    if not 0 < len(prompt) <= 1000:
+        raise click.UsageError(f"--prompt has {len(prompt)} letters; it needs 1 to 1,000")
     known = Characters.of(whole)
     numbers, start = known.encode(whole), known.encode(prompt)
     learned, held_out = numbers[: -len(numbers) // 10], numbers[-len(numbers) // 10 :]
 
     torch.manual_seed(seed)
-    model = models.Decoder(CONFIG, vocabulary_size=len(known), context_length=1024, positions=None)
+    model = models.Decoder(CONFIG, vocabulary_size=len(known), context_length=2048, positions=None)
     click.echo(
         f"{len(whole):,} letters of {len(known)} kinds; {sum(p.numel() for p in model.parameters()):,} parameters"
     )

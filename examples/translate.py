@@ -27,6 +27,12 @@ SIZES = {"d_model": 128, "num_layers": 3, "num_heads": 4, "dropout": 0.15}
 READER, WRITER = (models.Config(**SIZES, attention=(way,)) for way in (READS, WRITES))
 
 
+def fitting(texts: list[tuple[str, str]], words: Subwords) -> list[Pair]:
+    """Pairs of which neither side is too long."""
+    pairs = [(words.encode(one), words.encode(other)) for one, other in texts]
+    return [pair for pair in pairs if max(map(len, pair)) <= LONGEST]
+
+
 def batch(pairs: list[Pair], generator: torch.Generator) -> list[Pair]:
     """Some pairs, from anywhere."""
     return [pairs[index] for index in torch.randint(len(pairs), (BATCH,), generator=generator).tolist()]
@@ -72,10 +78,12 @@ def main(file: Path | None, say: str, *, steps: int, folder: Path, seed: int, fr
         vocabulary.unlink(missing_ok=True)
     held = len(texts) // 20
     words = Subwords.learned([text for pair in texts[held:] for text in pair], ENTRIES, vocabulary)
-    pairs = [(words.encode(one), words.encode(other)) for one, other in texts]
-    short = [max(map(len, pair)) <= LONGEST for pair in pairs]
-    held_out = [pair for pair, fits in zip(pairs[:held], short, strict=False) if fits][:200]
-    learned = [pair for pair, fits in zip(pairs[held:], short[held:], strict=True) if fits]
+    held_out, learned = (fitting(some, words) for some in (texts[:held], texts[held:]))
+    source = words.encode(say)
+    if not held_out or not learned or len(source) > LONGEST:
+        raise click.UsageError(
+            f"sentences have at most {LONGEST - 2} pieces of words, in --pairs and in --say"
+        )
 
     torch.manual_seed(seed)
     encoder = models.Encoder(READER, vocabulary_size=len(words), context_length=LONGEST)
@@ -89,16 +97,12 @@ def main(file: Path | None, say: str, *, steps: int, folder: Path, seed: int, fr
         model,
         lambda generator: loss_of(model, batch(learned, generator)),
         Plan(folder=folder, steps=steps, learning_rate=2e-3, warmup=100, seed=seed, fresh=fresh),
-        held_out=lambda: loss_of(model, held_out),
+        held_out=lambda: loss_of(model, held_out[:200]),
         settings={"pairs": len(texts), "entries": len(words)},
     )
 
-    for source, text in [
-        (words.encode(say), say),
-        *((pair[0], pair_text[0]) for pair, pair_text in zip(pairs[:2], texts[:2], strict=True)),
-    ]:
-        click.echo(f"\n{text}\n  {words.decode(translated(model, source)[1:])}")
-    source = words.encode(say)
+    for read in (source, *(pair[0] for pair in held_out[:2])):
+        click.echo(f"\n{words.decode(read[1:])}\n  {words.decode(translated(model, read)[1:])}")
     drawn = alignment(model, source, translated(model, source), words)
     viewer.grid(history.picture(), drawn).save(folder / "picture.png")
     click.echo(f"\n{folder / 'picture.png'} shows how it learned, and what it reads")

@@ -145,3 +145,10 @@ def test_a_client_that_fails_is_quoted(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(DataError, match="no apt-get here"):
         SOURCES[1].path()
+
+
+def test_a_cache_that_cannot_be_written_is_told(monkeypatch, tmp_path):
+    gives(monkeypatch, tmp_path, b"abc")
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.raises(DataError, match=r"cache cannot be written: .* names another folder"):
+        PLAYS.path()

@@ -23,7 +23,7 @@ from attnkit.errors import AttentionError, OptionError
 
 
 class CheckpointError(AttentionError):
-    """A checkpoint cannot be read."""
+    """A file of a run cannot be read or written."""
 
 
 @dataclass
@@ -138,7 +138,20 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Give a file new content, so that at each moment it has the old one or the new one, whole."""
+    """Give a file new content, so that at each moment it has the old one or the new one, whole.
+
+    Raises:
+        CheckpointError: it cannot be written; the old one is there.
+    """
+    try:
+        _replace(path, content)
+    except OSError as trouble:
+        raise CheckpointError(
+            where="lab", what=f"{path} cannot be written: {trouble}", fix="--folder takes another folder"
+        ) from trouble
+
+
+def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

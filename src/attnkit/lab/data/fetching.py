@@ -51,6 +51,14 @@ class Source:
         if kept.is_file() and _sha256(kept) == self.sha256:
             return kept
         sys.stderr.write(f"fetching {self.name} {self.version} ({self.holds}) by {self.client} ...\n")
+        try:
+            self._fetch(kept)
+        except OSError as trouble:
+            what = f"{kept.parent} cannot be written: {trouble.strerror}; $ATTNKIT_CACHE names another folder"
+            raise self.refusal(what) from trouble
+        return kept
+
+    def _fetch(self, kept: Path) -> None:
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             _CLIENTS[self.client](self, Path(folder))
@@ -59,7 +67,6 @@ class Source:
                 got = _sha256(fetched) if fetched.is_file() else "no such file"
                 raise self.refusal(f"{self.file} should have SHA-256 {self.sha256}; {self.client} gave {got}")
             fetched.replace(kept)
-        return kept
 
     def refusal(self, what: str) -> DataError:
         """The error that says `what`, and what to do instead."""

@@ -70,7 +70,7 @@ def _pixels(file: Path, size: int) -> Tensor:
     try:
         with pictures.open(file) as image:
             square: Any = fitting.fit(image.convert("RGB"), (size, size))
-    except (OSError, ValueError) as trouble:
+    except (OSError, SyntaxError, ValueError, pictures.DecompressionBombError) as trouble:
         raise DataError(
             where="--images", what=f"{file} is no image that can be read: {trouble}", fix="remove it"
         ) from trouble

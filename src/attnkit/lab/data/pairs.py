@@ -1,6 +1,7 @@
 """Pairs of a sentence and its translation: 7,948 verses in English and Spanish, or a file."""
 
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -85,6 +86,8 @@ def _verses() -> Iterator[tuple[str, str]]:
 
 
 def _unpack(source: Source, folder: str) -> None:
+    if shutil.which("dpkg-deb") is None:
+        raise source.refusal("it is a package of Debian, and there is no dpkg-deb here")
     ran = subprocess.run(
         ["dpkg-deb", "-x", str(source.path()), folder], capture_output=True, text=True, check=False
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 from attnkit.lab.data.fetching import DataError
 from attnkit.lab.data.sources import PLAYS
 
-LEAST = 1000
+LEAST = 2000
 
 
 def text_of(path: Path | None = None) -> str:
