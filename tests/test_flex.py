@@ -26,7 +26,7 @@ IDS = torch.tensor([0] * 90 + [1] * 60 + [2] * 150)
 pytestmark = pytest.mark.compiled
 # torch itself warns while it loads its compiler; nothing else may warn, above all not of running unfused
 slowly = [
-    pytest.mark.slow,
+    pytest.mark.exhaustive,
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),
 ]
 BUDGET = {torch.float32: 25.0, torch.bfloat16: 2.4, torch.float16: 2.3}  # docs/decisions/error-budget.md

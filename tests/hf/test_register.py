@@ -246,6 +246,7 @@ def test_a_function_without_a_mask_function_reads_the_future_and_register_does_n
 
 
 @pytest.mark.compiled
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("mask", [masks.window(3), masks.blocks(4)], ids=repr)
 def test_a_compiled_model_computes_and_writes_the_same(mask):
     model, ids = by_rule(theirs("llama"), Rule(mask=mask), "other"), tokens()

@@ -68,7 +68,7 @@ def test_decoding_compiles_a_few_times_and_not_once_a_token(kind):
 
 
 @pytest.mark.compiled
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, of its compiler
 @pytest.mark.filterwarnings("ignore:.*_prims_common.check:FutureWarning")
 def test_compiled_kernels_train_and_decode():

@@ -209,6 +209,7 @@ def test_a_pattern_that_is_copied_is_learned():
 
 
 @pytest.mark.compiled
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")  # torch's own, of its compiler
 @pytest.mark.filterwarnings("ignore:.*_prims_common.check:FutureWarning")
 def test_a_compiled_decoder_gives_the_same():
